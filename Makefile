@@ -1,0 +1,45 @@
+# On a fresh machine any target may be the first command ever typed: each sets up .venv when it is missing or stale.
+PYTHON ?= python3
+BIN := .venv/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights results readme clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## make .venv with aelib and all that it needs
+
+.venv/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"aelib needs Python 3.11 or newer, this is {sys.version}"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@
+
+test: check unit fast-notebooks ## everything that CI checks
+
+check: setup ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: setup ## unit, property, structural and browser tests
+	$(BIN)/python -m pytest
+
+fast-notebooks: setup ## every notebook, shortened, on the bundled sample; outputs are not kept
+	AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
+
+notebooks: setup ## every notebook in full on the real data; outputs are written back
+	$(BIN)/python notebooks/execute.py
+
+lab: setup ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+weights: setup ## train all shipped models again (about an hour on two cores; goes on where it was stopped)
+	$(BIN)/python -m aelib.pretrain
+
+readme: setup ## draw the tables of README.md from the weight cards and results
+	$(BIN)/python benchmarks/readme.py
+
+clean: ## remove the environment and caches, keep data, weights and results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info

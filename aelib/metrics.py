@@ -1,0 +1,148 @@
+"""Quality and rate, per image, on uint8 images and real bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aelib import images as im
+
+SSIM_SIGMA, SSIM_WINDOW = 1.5, 11
+
+
+def mse(reference: Tensor, other: Tensor) -> Tensor:
+    """Return the mean squared error per image, on the scale where white is 1.
+
+    Parameters
+    ----------
+    reference, other : Tensor
+        uint8, (N, C, H, W), of one shape.
+
+    Returns
+    -------
+    Tensor
+        float64, (N,), in [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype or shape; both shapes are named.
+
+    Examples
+    --------
+    >>> black, white = torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+    >>> mse(black, white)
+    tensor([1.], dtype=torch.float64)
+    """
+    a, b = _pair(reference, other)
+    return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def psnr(reference: Tensor, other: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio per image in dB; equal images give infinity.
+
+    The mean over images of this number is the headline, called mean PSNR; compare `pooled_psnr`.
+
+    Parameters
+    ----------
+    reference, other : Tensor
+        uint8, (N, C, H, W), of one shape.
+
+    Returns
+    -------
+    Tensor
+        float64, (N,), in dB.
+    """
+    return -10 * torch.log10(mse(reference, other))
+
+
+def pooled_psnr(reference: Tensor, other: Tensor) -> float:
+    """Return the PSNR in dB of the mean squared error over all images; never above the mean PSNR."""
+    return float(-10 * torch.log10(mse(reference, other).mean()))
+
+
+def ssim(reference: Tensor, other: Tensor) -> Tensor:
+    """Return the structural similarity per image.
+
+    Wang et al., Image quality assessment: from error visibility to structural similarity (2004), section III: an
+    11x11 Gaussian window of sigma 1.5 that stays inside the image, population covariances, mean over channels.
+    scikit-image gives the same number with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    data_range=1.0``; here the window is a matrix that many images are multiplied with at once.
+
+    Parameters
+    ----------
+    reference, other : Tensor
+        uint8, (N, C, H, W), of one shape, H and W at least 11.
+
+    Returns
+    -------
+    Tensor
+        float64, (N,), in [-1, 1]; 1 for equal images.
+    """
+    a, b = _pair(reference, other)
+    if min(a.shape[2:]) < SSIM_WINDOW:
+        raise ValueError(f"expected images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {tuple(a.shape)}")
+    return torch.cat([_ssim(x, y) for x, y in zip(torch.split(a, 1000), torch.split(b, 1000), strict=True)])
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    rows, columns = (_window_matrix(length) for length in a.shape[2:])
+
+    def blur(x: Tensor) -> Tensor:
+        return rows @ x @ columns.T  # (N, C, H - 10, W - 10)
+
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (var_a + var_b + c2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def _window_matrix(length: int) -> Tensor:
+    """Return the Gaussian window, slid along `length` pixels, as a matrix (length - 10, length)."""
+    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+    shifts = range(length - SSIM_WINDOW + 1)
+    return torch.stack([F.pad(window / window.sum(), (i, length - SSIM_WINDOW - i)) for i in shifts])
+
+
+def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
+    """Return the rate per image: eight times the bytes over the pixels; a pixel is one position, all channels.
+
+    Parameters
+    ----------
+    streams : sequence of bytes
+        One stream per image.
+    height, width : int
+        Size of every image in pixels.
+
+    Returns
+    -------
+    Tensor
+        float64, (N,), in bit per pixel.
+
+    Examples
+    --------
+    >>> bits_per_pixel([bytes(128), bytes(64)], 32, 32)
+    tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"expected a height and a width of at least 1 pixel, got {height} and {width}")
+    for stream in streams:
+        if not isinstance(stream, bytes):
+            raise TypeError(f"expected streams of bytes, got {type(stream).__name__}; floats have no rate")
+    return torch.tensor([8 * len(stream) for stream in streams], dtype=torch.float64) / (height * width)
+
+
+def _pair(reference: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    im.check(reference)
+    im.check(other)
+    if reference.shape != other.shape:
+        raise ValueError(f"expected two sets of one shape, got {tuple(reference.shape)} and {tuple(other.shape)}")
+    # uint8 differences would wrap round.
+    return reference.to(torch.float64) / 255, other.to(torch.float64) / 255

@@ -1,0 +1,176 @@
+"""Autoencoders: pairs of an encoder (N, C, H, W) -> (N, K) and a decoder (N, K) -> (N, C, H, W)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from aelib import images as im
+
+
+class Autoencoder(nn.Module):
+    """What every model here offers; a subclass builds `encoder` and `decoder`, the latter ending in logits.
+
+    Parameters
+    ----------
+    latent_dim : int
+        K, the number of floats between encoder and decoder.
+    channels : int
+        C, 1 (grey) or 3 (RGB).
+    size : int
+        Height and width of the square images in pixels; a multiple of 4.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(self, latent_dim: int, channels: int = 3, size: int = 32) -> None:
+        if latent_dim < 1:
+            raise ValueError(f"expected latent_dim >= 1, got {latent_dim}")
+        if channels not in (1, 3):
+            raise ValueError(f"expected channels 1 or 3, got {channels}")
+        if size < 4 or size % 4:
+            raise ValueError(f"expected a size that is a positive multiple of 4, got {size}")
+        super().__init__()
+        self.latent_dim, self.channels, self.size = latent_dim, channels, size
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map float images in [0, 1], (N, C, H, W), to latents, (N, K)."""
+        expected = (self.channels, self.size, self.size)
+        if not x.is_floating_point():
+            raise TypeError(f"expected float images in [0, 1], got {x.dtype}; aelib.images.to_float converts")
+        if tuple(x.shape[1:]) != expected or len(x) == 0:
+            raise ValueError(f"expected images of shape (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}")
+        latents: Tensor = self.encoder(x)
+        return latents
+
+    def decode_logits(self, z: Tensor) -> Tensor:
+        """Map latents, (N, K), to the values before the sigmoid, (N, C, H, W)."""
+        if z.ndim != 2 or z.shape[1] != self.latent_dim or len(z) == 0:
+            raise ValueError(f"expected latents of shape (N, {self.latent_dim}), got {tuple(z.shape)}")
+        logits: Tensor = self.decoder(z)
+        return logits
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents, (N, K), to float images in [0, 1], (N, C, H, W)."""
+        return torch.sigmoid(self.decode_logits(z))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Encode and decode float images; the result, (N, C, H, W), is before the sigmoid."""
+        return self.decode_logits(self.encode(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode and decode float images in [0, 1], (N, C, H, W) -> (N, C, H, W)."""
+        return torch.sigmoid(self.logits(x))
+
+
+class ConvAutoencoder(Autoencoder):
+    """Two strided convolutions, one linear layer, and the mirror image of both.
+
+    ::
+
+        (N, C, H, W) -conv-> (N, 16, H/2, W/2) -conv-> (N, 32, H/4, W/4) -linear-> (N, K)
+        (N, K) -linear-> (N, 32, H/4, W/4) -conv^T-> (N, 16, H/2, W/2) -conv^T, sigmoid-> (N, C, H, W)
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in ConvAutoencoder(128).parameters())
+    536611
+    """
+
+    def __init__(self, latent_dim: int, channels: int = 3, size: int = 32) -> None:
+        super().__init__(latent_dim, channels, size)
+        side = size // 4
+        features = 32 * side * side
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, 16, 3, stride=2, padding=1),  # (N, 16, H/2, W/2)
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),  # (N, 32, H/4, W/4)
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(features, latent_dim),  # (N, K)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, features),
+            nn.ReLU(),
+            nn.Unflatten(1, (32, side, side)),  # (N, 32, H/4, W/4)
+            nn.ConvTranspose2d(32, 16, 3, stride=2, padding=1, output_padding=1),  # (N, 16, H/2, W/2)
+            nn.ReLU(),
+            nn.ConvTranspose2d(16, channels, 3, stride=2, padding=1, output_padding=1),  # (N, C, H, W)
+        )
+
+
+class DenseAutoencoder(Autoencoder):
+    """One hidden layer on either side of the bottleneck, no convolution: every pixel sees every other.
+
+    ::
+
+        (N, C, H, W) -linear-> (N, hidden) -linear-> (N, K) -linear-> (N, hidden) -linear, sigmoid-> (N, C, H, W)
+
+    The hidden width is the one that gives about as many parameters as `ConvAutoencoder` has at the same K, but at
+    least K, because a narrower layer would be the true bottleneck.
+
+    Examples
+    --------
+    >>> dense, conv = DenseAutoencoder(32, 1, 28), ConvAutoencoder(32, 1, 28)
+    >>> [sum(p.numel() for p in model.parameters()) for model in (dense, conv)]
+    [111235, 111521]
+    """
+
+    def __init__(self, latent_dim: int, channels: int = 3, size: int = 32) -> None:
+        super().__init__(latent_dim, channels, size)
+        pixels = channels * size * size
+        conv = sum(p.numel() for p in ConvAutoencoder(latent_dim, channels, size).parameters())
+        hidden = max(latent_dim, round((conv - latent_dim - pixels) / (2 * (pixels + latent_dim + 1))))
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(pixels, hidden),  # (N, hidden)
+            nn.ReLU(),
+            nn.Linear(hidden, latent_dim),  # (N, K)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, hidden),  # (N, hidden)
+            nn.ReLU(),
+            nn.Linear(hidden, pixels),
+            nn.Unflatten(1, (channels, size, size)),  # (N, C, H, W)
+        )
+
+
+ARCHITECTURES: dict[str, type[Autoencoder]] = {"conv": ConvAutoencoder, "dense": DenseAutoencoder}
+
+
+@torch.inference_mode()
+def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Return the latents of uint8 images (N, C, H, W) as float32 (N, K) on the CPU."""
+    im.check(images, channels=model.channels, size=(model.size, model.size))
+    device = next(model.parameters()).device
+    return torch.cat([model.encode(im.to_float(part.to(device))).cpu() for part in torch.split(images, batch_size)])
+
+
+@torch.inference_mode()
+def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Return the uint8 images (N, C, H, W), on the CPU, that the model decodes from float32 latents (N, K)."""
+    device = next(model.parameters()).device
+    return torch.cat([im.to_uint8(model.decode(part.to(device))).cpu() for part in torch.split(latents, batch_size)])
+
+
+def reconstruct(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Send uint8 images (N, C, H, W) through the model and return uint8 images of the same shape."""
+    return pictures(model, codes(model, images, batch_size=batch_size), batch_size=batch_size)
+
+
+def build(architecture: str, latent_dim: int, *, channels: int = 3, size: int = 32, seed: int = 0) -> Autoencoder:
+    """Return a fresh model whose initial weights depend on `seed` alone.
+
+    Parameters
+    ----------
+    architecture : {"conv", "dense"}
+        A key of `ARCHITECTURES`.
+    latent_dim, channels, size : int
+        As in `Autoencoder`.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"expected an architecture out of {tuple(ARCHITECTURES)}, got {architecture!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ARCHITECTURES[architecture](latent_dim, channels, size)

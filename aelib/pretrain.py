@@ -1,0 +1,168 @@
+"""Make the shipped weights: ``python -m aelib.pretrain``; started again, it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from aelib import data, latent, metrics, models, train, zoo
+
+SIZES = {
+    "mnist-conv": (2, 4, 8, 16, 32, 64),
+    "mnist-dense": (4, 16, 64),
+    "cifar10-conv": (2, 4, 8, 16, 32, 64, 128, 256),
+    "cifar10-dense": (16, 64, 256),
+}
+RECIPES = {"mnist": train.Settings(epochs=25), "cifar10": train.Settings(epochs=25)}
+
+
+def all_names() -> list[str]:
+    """Return the names of all weights that are shipped.
+
+    >>> len(all_names())
+    20
+    """
+    return [f"{family}-{size}" for family, sizes in SIZES.items() for size in sizes]
+
+
+def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, source: str | None = None) -> zoo.Card:
+    """Train one model, measure it on the test set, and write its weights and card.
+
+    Parameters
+    ----------
+    name : str
+        ``DATASET-ARCHITECTURE-K``.
+    settings : Settings
+    runs : Path
+        Keeps the training checkpoint ``NAME.pt``, from which a stopped run goes on.
+    folder : Path
+        Receives ``NAME.safetensors`` and ``NAME.json``.
+    source : str, optional
+        As in `aelib.data.load`.
+
+    Raises
+    ------
+    ConnectionError
+        Only the bundled sample is at hand and `source` does not ask for it.
+    """
+    dataset, architecture, latent_dim = _parse(name)
+    full, test = (data.load(dataset, part, source=source) for part in ("train", "test"))
+    if full.source == "sample" and source != "sample":
+        raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
+    training, validation = full.split()
+    channels, size, _ = data.SHAPES[dataset]
+    model = models.build(architecture, latent_dim, channels=channels, size=size, seed=settings.seed)
+    history = train.fit(
+        model,
+        training.images,
+        validation.images,
+        settings,
+        checkpoint=runs / f"{name}.pt",
+        progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
+    )
+    shipped = zoo.rounded(model)
+    linear = latent.fit_image_pca(training.images, latent_dim).reconstruct(test.images, latent_dim)
+    before_rounding = metrics.psnr(test.images, models.reconstruct(model, test.images)).mean()
+    facts = zoo.Card(
+        name=name,
+        dataset=dataset,
+        architecture=architecture,
+        latent_dim=latent_dim,
+        channels=channels,
+        size=size,
+        parameters=sum(p.numel() for p in model.parameters()),
+        test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
+        pca_mean_psnr=round(float(metrics.psnr(test.images, linear).mean()), 4),
+        recipe={**asdict(settings), "command": f"python -m aelib.pretrain {name}"},
+        history={
+            "train_loss": [epoch.train_loss for epoch in history],
+            "validation_loss": [epoch.validation_loss for epoch in history],
+        },
+        data_sha256=data.SHA256[dataset] if full.source != "sample" else {},
+        versions={
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "numpy", "scikit-learn")},
+        },
+        hardware=f"{platform.machine()}, {torch.get_num_threads()} thread(s), {next(model.parameters()).device}",
+        seconds=round(sum(epoch.seconds for epoch in history), 1),
+    )
+    zoo.save(shipped, facts, folder=folder)
+    print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
+    return facts
+
+
+def quality(model: models.Autoencoder, test: data.Dataset) -> dict[str, float]:
+    """Return a card's figures of a model on test images."""
+    restored = models.reconstruct(model, test.images)
+    return {
+        "images": len(test),
+        "mse": round(float(metrics.mse(test.images, restored).mean()), 7),
+        "mean_psnr": round(float(metrics.psnr(test.images, restored).mean()), 4),
+        "pooled_psnr": round(metrics.pooled_psnr(test.images, restored), 4),
+        "ssim": round(float(metrics.ssim(test.images, restored).mean()), 5),
+    }
+
+
+def _parse(name: str) -> tuple[str, str, int]:
+    parts = name.split("-")
+    if len(parts) != 3 or f"{parts[0]}-{parts[1]}" not in SIZES or not parts[2].isdecimal() or int(parts[2]) < 1:
+        raise ValueError(f"expected DATASET-ARCHITECTURE-K with the first two out of {tuple(SIZES)}, got {name!r}")
+    return parts[0], parts[1], int(parts[2])
+
+
+def _run_all(names: list[str], jobs: int, arguments: list[str]) -> int:
+    """Run one process per model, `jobs` at a time: small networks gain little from a second thread."""
+    waiting, running = list(names), dict[str, subprocess.Popen[bytes]]()
+    failed: list[str] = []
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            name = waiting.pop(0)
+            environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+            command = [sys.executable, "-m", "aelib.pretrain", name, *arguments]
+            running[name] = subprocess.Popen(command, env=environment)
+        name, process = next(iter(running.items()))
+        if process.wait() != 0:
+            failed.append(name)
+        del running[name]
+    if failed:
+        print(f"failed: {', '.join(failed)}; run the command again to go on", file=sys.stderr)
+    return int(bool(failed))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train the models named on the command line, or all that are shipped."""
+    parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
+    parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's number")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training checkpoints")
+    parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
+    parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
+    given = parser.parse_args(arguments)
+    names = given.names or all_names()
+    for name in names:
+        _parse(name)
+    if len(names) > 1:
+        passed = ["--runs", str(given.runs), "--folder", str(given.folder)]
+        passed += ["--epochs", str(given.epochs)] if given.epochs else []
+        passed += ["--source", given.source] if given.source else []
+        data_sets = {_parse(name)[0] for name in names}
+        for dataset in data_sets:
+            data.load(dataset, "train", source=given.source)  # once, before the processes would race for it
+        return _run_all(names, given.jobs, passed)
+    recipe = RECIPES[_parse(names[0])[0]]
+    settings = train.Settings(**{**asdict(recipe), "epochs": given.epochs or recipe.epochs})
+    make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,169 @@
+"""Pretrained weights: list, load, save, and the card that says what each one is and reaches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from aelib.models import ARCHITECTURES, Autoencoder, build
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader should know of one set of weights; stored as JSON beside them.
+
+    Attributes
+    ----------
+    name : str
+        ``DATASET-ARCHITECTURE-K``.
+    dataset, architecture : str
+    latent_dim, channels, size : int
+        Arguments of the architecture.
+    parameters : int
+        Number of trained values.
+    test : dict
+        Means over the full test set: ``mse`` on the [0, 1] scale, ``mean_psnr`` and ``pooled_psnr`` in dB, ``ssim``,
+        the number of ``images``; ``mean_psnr_float32`` is that of the weights before they were rounded to float16.
+    pca_mean_psnr : float
+        Mean PSNR in dB of principal component analysis with K components, fitted on the same training images.
+    recipe : dict
+        The training settings and the command.
+    history : dict
+        ``train_loss`` and ``validation_loss`` per epoch.
+    data_sha256 : dict
+        Of the arrays that it was trained and tested on.
+    versions : dict
+        Of the packages and of Python.
+    hardware : str
+    seconds : float
+        Wall-clock time of training.
+    sha256 : str
+        Of the weight file.
+    """
+
+    name: str
+    dataset: str
+    architecture: str
+    latent_dim: int
+    channels: int
+    size: int
+    parameters: int
+    test: dict[str, float]
+    pca_mean_psnr: float
+    recipe: dict[str, Any]
+    history: dict[str, list[float]]
+    data_sha256: dict[str, str]
+    versions: dict[str, str]
+    hardware: str
+    seconds: float
+    sha256: str = ""
+
+
+def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
+    """Return the name of weights.
+
+    >>> model_name("cifar10", "conv", 64)
+    'cifar10-conv-64'
+    """
+    return f"{dataset}-{architecture}-{latent_dim}"
+
+
+def names(dataset: str = "*", architecture: str = "*", *, folder: Path = WEIGHTS) -> list[str]:
+    """Return the names of all shipped weights, or of one data set's or architecture's, by rising K."""
+    found = [file.stem for file in folder.glob(f"{dataset}-{architecture}-*.json")]
+    return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], int(name.rsplit("-", 1)[1])))
+
+
+def sizes(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[int]:
+    """Return the bottleneck sizes K that are shipped for a data set and an architecture, rising."""
+    return [int(name.rsplit("-", 1)[1]) for name in names(dataset, architecture, folder=folder)]
+
+
+def card(name: str, *, folder: Path = WEIGHTS) -> Card:
+    """Return the card of the weights `name`.
+
+    Raises
+    ------
+    ValueError
+        There are no such weights (the message lists those there are), or the card is damaged.
+    """
+    if name not in names(folder=folder):
+        family = name.rsplit("-", 1)[0]
+        listed = [known for known in names(folder=folder) if known.startswith(f"{family}-")] or names(folder=folder)
+        raise ValueError(f"expected the name of shipped weights, {', '.join(listed)}, got {name!r}")
+    file = folder / f"{name}.json"
+    try:
+        return Card(**json.loads(file.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
+
+
+def load(name: str, *, folder: Path = WEIGHTS) -> Autoencoder:
+    """Return the pretrained model `name` in eval mode, on the CPU, in float32.
+
+    Raises
+    ------
+    ValueError
+        There are no such weights, or the file is not the one that the card was written for.
+
+    Examples
+    --------
+    >>> load("cifar10-conv-64").latent_dim
+    64
+    """
+    facts = card(name, folder=folder)
+    file = folder / f"{name}.safetensors"
+    try:
+        stored = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"expected the weights of {name} in {file}, got {error}") from error
+    if (got := hashlib.sha256(stored).hexdigest()) != facts.sha256:
+        raise ValueError(f"expected SHA-256 {facts.sha256} of {file}, got {got}: the file is damaged or not its card's")
+    if facts.architecture not in ARCHITECTURES:
+        raise ValueError(f"expected an architecture out of {tuple(ARCHITECTURES)}, got {facts.architecture!r}")
+    model = build(facts.architecture, facts.latent_dim, channels=facts.channels, size=facts.size)
+    try:
+        model.load_state_dict({key: value.to(torch.float32) for key, value in load_tensors(stored).items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"expected the weights of {name} in {file}, got {error}") from error
+    return model.eval()
+
+
+load_cached = cache(load)
+
+
+def rounded(model: Autoencoder) -> Autoencoder:
+    """Return a copy in eval mode on the CPU whose weights are those that float16 on disk keeps."""
+    copy = build(_architecture(model), model.latent_dim, channels=model.channels, size=model.size)
+    copy.load_state_dict({key: value.cpu().half().float() for key, value in model.state_dict().items()})
+    return copy.eval()
+
+
+def save(model: Autoencoder, facts: Card, *, folder: Path = WEIGHTS) -> None:
+    """Write weights as float16 safetensors, then their card; each under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
+    complete = Card(**{**asdict(facts), "sha256": hashlib.sha256(stored).hexdigest()})
+    _write(folder / f"{facts.name}.safetensors", stored)
+    _write(folder / f"{facts.name}.json", (json.dumps(asdict(complete), indent=1) + "\n").encode())
+
+
+def _architecture(model: Autoencoder) -> str:
+    return next(name for name, kind in ARCHITECTURES.items() if type(model) is kind)
+
+
+def _write(file: Path, content: bytes) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)
