@@ -26,6 +26,7 @@ _DIGITS = tuple("0123456789")
 _OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CLASSES: dict[str, tuple[str, ...]] = {"mnist": _DIGITS, "cifar10": _OBJECTS}
+SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W)
 
 # Of the C-contiguous uint8 arrays in the official order, images as (N, H, W) or (N, H, W, C).
 SHA256 = {
@@ -122,7 +123,7 @@ def load(name: str, part: str, *, source: str | None = None) -> Dataset:
     if source is not None and source not in SOURCES:
         raise ValueError(f"expected a source out of {SOURCES}, got {source!r}")
     if source == "sample":
-        return _dataset(name, part, read_sample(name), "sample")
+        return _dataset(name, part, read_sample(name, SHAPES[name]), "sample")
     arrays, used = _full(name, source)
     if arrays is None:
         warnings.warn(
@@ -130,7 +131,7 @@ def load(name: str, part: str, *, source: str | None = None) -> Dataset:
             SampleWarning,
             stacklevel=2,
         )
-        arrays, used = read_sample(name), "sample"
+        arrays, used = read_sample(name, SHAPES[name]), "sample"
     return _dataset(name, part, arrays, used)
 
 

