@@ -1,6 +1,7 @@
-# On a fresh machine any target may be the first command ever typed: each sets up .venv when it is missing or stale.
+# On a fresh machine any target may be the first command ever typed: each sets up $(VENV) when it is missing or stale.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .PHONY: help setup test check unit fast-notebooks notebooks lab weights results readme clean
@@ -8,11 +9,11 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## make .venv with aelib and all that it needs
+setup: $(VENV)/.ready ## make the environment with aelib and all that it needs
 
-.venv/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"aelib needs Python 3.11 or newer, this is {sys.version}"'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable '.[dev]'
 	touch $@
 
@@ -42,4 +43,4 @@ readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py
 
 clean: ## remove the environment and caches, keep data, weights and results
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
