@@ -62,7 +62,7 @@ def to_uint8(floats: Tensor) -> Tensor:
     >>> to_uint8(torch.tensor([-0.2, 0.5, 1.7]))
     tensor([  0, 128, 255], dtype=torch.uint8)
     """
-    return (floats.to(torch.float32).clamp(0, 1) * 255).round().to(torch.uint8)
+    return (floats.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def binarise(images: Tensor) -> Tensor:
@@ -90,6 +90,8 @@ def tile(images: Tensor, columns: int) -> Tensor:
         uint8, (C, ceil(N / columns) * H, columns * W).
     """
     count, channels, height, width = check(images).shape
+    if columns < 1:
+        raise ValueError(f"expected columns >= 1, got {columns}")
     rows = -(-count // columns)
     padded = images.new_zeros(rows * columns, channels, height, width)
     padded[:count] = images
@@ -118,10 +120,12 @@ def untile(picture: Tensor, size: tuple[int, int]) -> Tensor:
     >>> torch.equal(untile(tile(images, columns=3), (2, 2)), images)
     True
     """
-    channels, height, width = picture.shape
     h, w = size
-    if height % h or width % w:
-        raise ValueError(f"expected a picture divisible into tiles of {h}x{w}, got {height}x{width}")
+    if picture.ndim != 3 or min(size) < 1 or picture.shape[1] % h or picture.shape[2] % w:
+        raise ValueError(
+            f"expected a picture (C, H, W) divisible into tiles of {h}x{w}, got the shape {tuple(picture.shape)}"
+        )
+    channels, height, width = picture.shape
     tiles = picture.reshape(channels, height // h, h, width // w, w).permute(1, 3, 0, 2, 4)
     return tiles.reshape(-1, channels, h, w)
 

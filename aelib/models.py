@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -150,9 +152,15 @@ def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tenso
 
 @torch.inference_mode()
 def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 500) -> Tensor:
-    """Return the uint8 images (N, C, H, W), on the CPU, that the model decodes from float32 latents (N, K)."""
-    device = next(model.parameters()).device
-    return torch.cat([im.to_uint8(model.decode(part.to(device))).cpu() for part in torch.split(latents, batch_size)])
+    """Return the uint8 images (N, C, H, W) that the model decodes from float latents (N, K).
+
+    The decoder runs in float64 on the CPU: what batch size, threads, vector width and library version change is then
+    some 1e-16 of a value, far too little to move a pixel from one of its 256 levels to the next, and the same latents
+    give the same pictures everywhere.
+    """
+    exact = copy.deepcopy(model).to("cpu", torch.float64)
+    parts = torch.split(latents.to("cpu", torch.float64), batch_size)
+    return torch.cat([im.to_uint8(exact.decode(part)) for part in parts])
 
 
 def reconstruct(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tensor:

@@ -1,4 +1,4 @@
-"""The slider: a pure, cached `render`, and thin wiring around it."""
+"""The slider: pure, cached functions that make what it shows, and thin wiring around them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from aelib import images as im
 
 ERROR_GAIN = 4
 ZOOM = 3
+_LABEL_WIDTH = 90  # CSS pixels
 _LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
 
 
@@ -28,6 +29,8 @@ class View:
     ----------
     png : bytes
         Rows of originals, reconstructions and absolute errors, one pixel of the data set per pixel.
+    psnr : tuple of float
+        Of each reconstruction, in dB.
     alt : str
         The picture in words.
     caption : str
@@ -35,6 +38,7 @@ class View:
     """
 
     png: bytes
+    psnr: tuple[float, ...]
     alt: str
     caption: str
 
@@ -72,29 +76,69 @@ def render(dataset: str, architecture: str, latent_dim: int, first: int = 0, cou
     restored = models.reconstruct(zoo.load_cached(name), reference)
     error = ((restored.int() - reference.int()).abs() * ERROR_GAIN).clamp(max=255).to(torch.uint8)
     png = im.write_picture(im.tile(torch.cat([reference, restored, error]), columns=count), "PNG")
-    shown_psnr, shown_ssim = (float(measure(reference, restored).mean()) for measure in (metrics.psnr, metrics.ssim))
+    psnr, ssim = metrics.psnr(reference, restored), metrics.ssim(reference, restored)
     facts = zoo.card(name)
     values = facts.channels * facts.size**2
     title = f"{_LABELS[dataset]}, {_LABELS[architecture]} autoencoder, K = {latent_dim}"
     caption = (
         f"{title}: {values:,} values through {latent_dim} numbers, {values / latent_dim:,.0f} to 1 in count.\n"
-        f"These {count} images: PSNR {shown_psnr:.2f} dB, SSIM {shown_ssim:.3f}. "
-        f"All {facts.test['images']:,} test images: PSNR {facts.test['mean_psnr']:.2f} dB, "
+        f"Test images {first} to {first + count - 1}: mean PSNR {psnr.mean():.2f} dB, SSIM {ssim.mean():.3f}.\n"
+        f"All {facts.test['images']:,} test images: mean PSNR {facts.test['mean_psnr']:.2f} dB, "
         f"SSIM {facts.test['ssim']:.3f}; PCA with K = {latent_dim}: {facts.pca_mean_psnr:.2f} dB."
     )
-    alt = f"{title}: {count} originals above their reconstructions and absolute errors times {ERROR_GAIN}"
-    return View(png, alt, caption)
+    alt = f"{title}: test images {first} to {first + count - 1}, reconstructions, absolute errors times {ERROR_GAIN}"
+    return View(png, tuple(psnr.tolist()), alt, caption)
 
 
+@lru_cache(maxsize=64)
 def strip(dataset: str, architecture: str, first: int = 0, count: int = 8) -> bytes:
     """Return a PNG of the originals and of their reconstructions at every shipped size, labelled."""
     reference = originals(dataset, first, count)
     rows = {"original": reference}
     for size in zoo.sizes(dataset, architecture):
-        name = zoo.model_name(dataset, architecture, size)
-        restored = models.reconstruct(zoo.load_cached(name), reference)
+        restored = models.reconstruct(zoo.load_cached(zoo.model_name(dataset, architecture, size)), reference)
         rows[f"K = {size}\n{float(metrics.psnr(reference, restored).mean()):.2f} dB"] = restored
-    return plots.to_png(plots.picture_rows(rows, zoom=0.8)[0])
+    axes = plots.picture_rows(rows, zoom=0.8)
+    axes[0].set_title(f"{_LABELS[dataset]}, {_LABELS[architecture]}: test images {first} to {first + count - 1}")
+    return plots.to_png(axes[0], dpi=110)
+
+
+def picture_html(view: View, width: int) -> str:
+    """Return the picture of `view`, `width` CSS pixels wide, with its rows labelled and a PSNR under each column."""
+    source = f"data:image/png;base64,{base64.b64encode(view.png).decode()}"
+    labels = ("original", "autoencoder", f"error x {ERROR_GAIN}", "PSNR (dB)")
+    values = "".join(f'<span style="flex:1;text-align:center">{value:.1f}</span>' for value in view.psnr)
+    return (
+        f'<div style="display:grid;grid-template:repeat(3,1fr) 24px / {_LABEL_WIDTH}px 1fr;align-items:center;'
+        f'width:{width + _LABEL_WIDTH}px;max-width:100%;line-height:1.2">'
+        + "".join(f'<span style="grid-column:1;grid-row:{row}">{label}</span>' for row, label in enumerate(labels, 1))
+        + f'<img alt="{html.escape(view.alt)}" src="{source}" '
+        'style="grid-area:1/2/4/3;width:100%;max-width:none;margin:0;image-rendering:pixelated">'
+        f'<span style="grid-area:4/2;display:flex">{values}</span></div>'
+    )
+
+
+@lru_cache(maxsize=64)
+def table_html(dataset: str, architecture: str, latent_dim: int) -> str:
+    """Return mean PSNR over the test set at every shipped size as a table, the column of `latent_dim` framed."""
+    cards = [zoo.card(zoo.model_name(dataset, architecture, size)) for size in zoo.sizes(dataset, architecture)]
+    rows = {
+        "K": [str(card.latent_dim) for card in cards],
+        "autoencoder, mean PSNR (dB)": [f"{card.test['mean_psnr']:.2f}" for card in cards],
+        "PCA, mean PSNR (dB)": [f"{card.pca_mean_psnr:.2f}" for card in cards],
+    }
+    plain, chosen = (
+        "padding:0 8px;text-align:right",
+        "padding:0 8px;text-align:right;font-weight:bold;outline:1px solid",
+    )
+    styles = [chosen if card.latent_dim == latent_dim else plain for card in cards]
+    lines = [
+        f'<tr><th scope="row" style="text-align:left">{label}</th>'
+        + "".join(f'<td style="{style}">{value}</td>' for style, value in zip(styles, values, strict=True))
+        + "</tr>"
+        for label, values in rows.items()
+    ]
+    return f'<table style="line-height:1.4">{"".join(lines)}</table>'
 
 
 class BottleneckExplorer(ipywidgets.VBox):
@@ -114,43 +158,49 @@ class BottleneckExplorer(ipywidgets.VBox):
         Over the sizes K that exist for the choice; assigning to `size.value` swaps the picture.
     first : ipywidgets.BoundedIntText
         Number of the first test image.
-    picture, caption : ipywidgets.HTML
+    view : View
+        What is shown.
+    picture, caption, table : ipywidgets.HTML
+
+    Raises
+    ------
+    ValueError
+        Unknown names, or no weights for them.
     """
 
     def __init__(self, dataset: str = "cifar10", architecture: str = "conv", count: int = 8) -> None:
-        for what, got, known in (
-            ("data set", dataset, tuple(data.CLASSES)),
-            ("architecture", architecture, tuple(models.ARCHITECTURES)),
-        ):
-            if got not in known:
-                raise ValueError(f"expected a {what} out of {known}, got {got!r}")
+        families = [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if zoo.sizes(kind, net)]
+        if (dataset, architecture) not in families:
+            raise ValueError(f"expected a data set and a network out of {families}, got {(dataset, architecture)}")
         self._count = count
-        self.dataset = ipywidgets.ToggleButtons(options=_choices(data.CLASSES), value=dataset, description="Data")
-        self.architecture = ipywidgets.ToggleButtons(
-            options=_choices(models.ARCHITECTURES), value=architecture, description="Network"
-        )
-        self.size = ipywidgets.SelectionSlider(
-            options=zoo.sizes(dataset, architecture),
-            value=zoo.sizes(dataset, architecture)[0],
-            description="K",
-            continuous_update=True,
-            layout={"width": "560px"},
-        )
+        sizes = zoo.sizes(dataset, architecture)
         last = len(data.load(dataset, "test", source="sample")) - count
-        self.first = ipywidgets.BoundedIntText(0, 0, last, description="Image", layout={"width": "160px"})
-        self.picture = ipywidgets.HTML(layout={"height": "300px"})
-        self.caption = ipywidgets.HTML(layout={"height": "80px"})
+        self.dataset = _buttons("Data", dataset, [kind for kind, _ in families])
+        self.architecture = _buttons("Network", architecture, [net for _, net in families])
+        self.size = ipywidgets.SelectionSlider(
+            options=sizes, value=sizes[0], description="Numbers K", continuous_update=True, layout={"width": "560px"}
+        )
+        self.first = ipywidgets.BoundedIntText(0, 0, last, description="First image", layout={"width": "170px"})
+        height = ZOOM * 3 * max(rows for _, rows, _ in data.SHAPES.values()) + 30
+        self.picture = ipywidgets.HTML(layout={"height": f"{height}px", "overflow": "hidden"})
+        self.caption = ipywidgets.HTML(layout={"min_height": "80px"})
+        self.table = ipywidgets.HTML(layout={"min_height": "76px"})
         self.dataset.observe(self._offer_sizes, "value")
         self.architecture.observe(self._offer_sizes, "value")
         self.size.observe(self._show, "value")
         self.first.observe(self._show, "value")
-        controls = ipywidgets.VBox([ipywidgets.HBox([self.dataset, self.first]), self.architecture, self.size])
-        super().__init__([controls, self.picture, self.caption])
         self._show()
+        choices = ipywidgets.HBox([self.dataset, self.architecture, self.first], layout={"flex_flow": "row wrap"})
+        super().__init__([choices, self.size, self.picture, self.caption, self.table])
 
     def _offer_sizes(self, _change: object = None) -> None:
-        """Offer the sizes of the new choice, and keep the nearest to the old one, in one message to the page."""
+        """Offer the sizes of the new choice, and keep the nearest to the old one, with one new picture."""
         sizes = zoo.sizes(self.dataset.value, self.architecture.value)
+        self.size.disabled = not sizes
+        if not sizes:
+            self.picture.value = self.table.value = ""
+            self.caption.value = "No weights are shipped for this choice."
+            return
         nearest = min(sizes, key=lambda size: abs(size - self.size.value))
         self.size.unobserve(self._show, "value")
         self.size.options = sizes
@@ -159,23 +209,24 @@ class BottleneckExplorer(ipywidgets.VBox):
         self._show()
 
     def _show(self, _change: object = None) -> None:
-        view = render(self.dataset.value, self.architecture.value, self.size.value, self.first.value, self._count)
-        source = base64.b64encode(view.png).decode()
-        width = ZOOM * data.SHAPES[self.dataset.value][1] * self._count
-        self.picture.value = (
-            f'<img alt="{html.escape(view.alt)}" src="data:image/png;base64,{source}" '
-            f'style="image-rendering:pixelated;width:{width}px">'
-        )
-        self.caption.value = "<br>".join(html.escape(line) for line in view.caption.split("\n"))
+        dataset, architecture, size = self.dataset.value, self.architecture.value, self.size.value
+        self.view = render(dataset, architecture, size, self.first.value, self._count)
+        self.picture.value = picture_html(self.view, ZOOM * data.SHAPES[dataset][2] * self._count)
+        self.caption.value = "<br>".join(html.escape(line) for line in self.view.caption.split("\n"))
+        self.table.value = table_html(dataset, architecture, size)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Add a picture of all sizes for readers without a kernel, GitHub among them."""
+        """Add words and a picture of all sizes for readers without a kernel, GitHub among them."""
         bundle = super()._repr_mimebundle_(**kwargs)
         formats = bundle[0] if isinstance(bundle, tuple) else bundle
         if formats is not None:
+            formats["text/plain"] = f"{self.view.alt}\n{self.view.caption}"
             formats["image/png"] = strip(self.dataset.value, self.architecture.value, self.first.value, self._count)
         return bundle
 
 
-def _choices(names: Any) -> list[tuple[str, str]]:
-    return [(_LABELS[name], name) for name in names if name in _LABELS]
+def _buttons(description: str, value: str, names: list[str]) -> ipywidgets.ToggleButtons:
+    options = [(_LABELS[name], name) for name in dict.fromkeys(names)]
+    return ipywidgets.ToggleButtons(
+        options=options, value=value, description=description, style={"button_width": "auto"}
+    )
