@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
-import tarfile
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,7 +150,7 @@ def _dataset(name: str, part: str, arrays: Arrays, source: str) -> Dataset:
 
 
 def _full(name: str, source: str | None) -> tuple[Arrays | None, str]:
-    """Return the arrays and where they came from, or None and the last reason."""
+    """Return the arrays and where they came from, or None and "sample" where no source has them."""
     file = cache_folder() / f"{name}.npz"
     if file.is_file() and source in (None, "cache"):
         return _read_cache(file, name), "cache"
@@ -163,7 +162,7 @@ def _full(name: str, source: str | None) -> tuple[Arrays | None, str]:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 arrays = _verify(name, download(name, Path(folder)), label)
-            except (OSError, ImportError, RuntimeError, subprocess.SubprocessError, tarfile.TarError) as error:
+            except (OSError, ImportError, RuntimeError, subprocess.SubprocessError) as error:
                 reasons[label] = str(error)
                 print(f"aelib: {name} is not to be had from the {label} source: {error}", flush=True)
                 continue
@@ -193,9 +192,10 @@ def _verify(name: str, arrays: Arrays, where: str) -> Arrays:
 
 def _read_cache(file: Path, name: str) -> Arrays:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return _verify(name, {key: stored[key] for key in SHA256[name]}, "cache")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    # numpy and zipfile raise many kinds of error on broken bytes, TypeError and NotImplementedError among them.
+    except Exception as error:
         raise ValueError(
             f"expected {file} to hold the four {name} arrays that aelib wrote, got a damaged file ({error}); "
             "delete it and aelib fetches the data again"
@@ -204,16 +204,15 @@ def _read_cache(file: Path, name: str) -> Arrays:
 
 def _write_cache(file: Path, arrays: Arrays) -> None:
     """Write under a temporary name, then rename: a killed run leaves no half-written cache."""
-    partial: Path | None = None
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as stream:
-            partial = Path(stream.name)
+        with partial.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         partial.replace(file)
     except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         warnings.warn(f"{file.name} is not kept for the next run: {error}", stacklevel=2)
 
 

