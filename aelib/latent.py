@@ -127,7 +127,7 @@ def neighbour_accuracy(
         In [0, 1]; chance is one over the number of classes.
     """
     _check(codes, 1)
-    _check(test_codes, 1)
+    _check(test_codes, 1, least=1)
     if not 1 <= neighbours <= len(codes):
         raise ValueError(f"expected from 1 to {len(codes)} neighbours, got {neighbours}")
     classifier = KNeighborsClassifier(neighbours).fit(codes.numpy(), labels.numpy())
@@ -148,8 +148,8 @@ def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return start * (1 - weights) + end * weights
 
 
-def _check(codes: Tensor, dimensions: int) -> None:
-    if codes.ndim != 2 or not codes.is_floating_point() or len(codes) < 2:
-        raise ValueError(f"expected float codes of shape (N, K), N >= 2, got {codes.dtype} {tuple(codes.shape)}")
+def _check(codes: Tensor, dimensions: int, least: int = 2) -> None:
+    if codes.ndim != 2 or not codes.is_floating_point() or len(codes) < least:
+        raise ValueError(f"expected float codes of shape (N, K), N >= {least}, got {codes.dtype} {tuple(codes.shape)}")
     if not 1 <= dimensions <= codes.shape[1]:
         raise ValueError(f"expected from 1 to {codes.shape[1]} dimensions, got {dimensions}")
