@@ -1,0 +1,150 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from aelib import metrics
+from aelib.codecs import Jpeg
+
+SHAPES = st.tuples(st.integers(1, 3), st.sampled_from((1, 3)), st.integers(1, 40), st.integers(1, 40))
+IMAGES = arrays(np.uint8, SHAPES).map(torch.from_numpy)
+CODECS = st.builds(Jpeg, st.integers(1, 95), st.sampled_from(("4:4:4", "4:2:0")), st.booleans())
+
+
+@given(IMAGES, CODECS)
+def test_decoding_needs_the_bytes_alone(images, codec):
+    streams = codec.encode(images)
+    assert len(streams) == len(images)
+    assert all(isinstance(stream, bytes) for stream in streams)
+    decoded = Jpeg(50).decode(streams)  # another codec's settings must not matter
+    assert decoded.shape == images.shape
+    assert decoded.dtype == torch.uint8
+
+
+def test_best_quality_is_near_the_original(digits, photographs):
+    for images in (digits[:20], photographs[:20]):
+        codec = Jpeg(95)
+        restored = codec.decode(codec.encode(images))
+        assert float(metrics.psnr(images, restored).min()) > 33
+
+
+def test_quality_buys_psnr_with_bytes(photographs):
+    images = photographs[:50]
+    bytes_, quality = [], []
+    for setting in (5, 25, 50, 75, 95):
+        codec = Jpeg(setting)
+        streams = codec.encode(images)
+        bytes_.append(sum(map(len, streams)))
+        quality.append(float(metrics.psnr(images, codec.decode(streams)).mean()))
+    assert bytes_ == sorted(set(bytes_))
+    assert quality == sorted(set(quality))
+
+
+def test_optimized_tables_and_less_colour_save_bytes(photographs):
+    def total(codec):
+        return sum(map(len, codec.encode(photographs[:20])))
+
+    assert total(Jpeg(50, optimize=True)) < total(Jpeg(50, optimize=False))
+    assert total(Jpeg(50, "4:2:0")) < total(Jpeg(50))
+
+
+# What JPEG files of flat images hold, by ITU-T T.81: start and end markers 4, JFIF segment 18, each quantisation table
+# 69, frame header 10 + 3 a component, scan header 8 + 2 a component, Huffman tables (each 22 with the one symbol that
+# is used; 33 and 183 as in Annex K), and per 8x8 block the codes of "no change" and "end of block": 1 + 1 bit, or as
+# in Annex K 2 + 4 bits for brightness and 2 + 2 bits for colour. The last byte is filled up.
+@pytest.mark.parametrize(
+    ("shape", "codec", "size"),
+    [
+        ((1, 28, 28), Jpeg(50), 4 + 18 + 69 + 13 + 10 + 2 * 22 + 16 * 2 // 8),
+        ((1, 28, 28), Jpeg(50, optimize=False), 4 + 18 + 69 + 13 + 10 + 33 + 183 + 16 * 6 // 8),
+        ((3, 32, 32), Jpeg(50), 4 + 18 + 138 + 19 + 14 + 4 * 22 + 48 * 2 // 8),
+        ((3, 32, 32), Jpeg(50, "4:2:0"), 4 + 18 + 138 + 19 + 14 + 4 * 22 + 24 * 2 // 8),
+        ((3, 32, 32), Jpeg(50, optimize=False), 4 + 18 + 138 + 19 + 14 + 2 * (33 + 183) + (16 * 6 + 32 * 4) // 8),
+    ],
+)
+def test_flat_images_cost_the_file_header(shape, codec, size):
+    flat = torch.full((1, *shape), 128, dtype=torch.uint8)
+    (stream,) = codec.encode(flat)
+    assert len(stream) == size
+    assert torch.equal(codec.decode([stream]), flat)
+
+
+def decode_or_refuse(stream):
+    """Broken bytes may still be a picture; anything but a picture or a ValueError fails the test."""
+    try:
+        picture = Jpeg(50).decode([stream])
+    except ValueError:
+        return None
+    assert picture.dtype == torch.uint8
+    assert picture.ndim == 4
+    assert picture.shape[:2] in ((1, 1), (1, 3))
+    return picture
+
+
+@pytest.fixture(scope="module")
+def streams(digits, photographs):
+    return [Jpeg(50).encode(digits[:1])[0], *(Jpeg(50, mode).encode(photographs[:1])[0] for mode in ("4:4:4", "4:2:0"))]
+
+
+def test_every_truncation_is_refused_or_whole(streams):
+    for stream in streams:
+        whole = Jpeg(50).decode([stream])
+        for length in range(len(stream) - 2):  # without the end marker alone the picture may be complete
+            picture = decode_or_refuse(stream[:length])
+            assert picture is None or picture.shape == whole.shape
+        with pytest.raises(ValueError, match="complete picture"):
+            Jpeg(50).decode([stream[: len(stream) // 2]])
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_flipped_bits_give_a_picture_or_an_error(streams, data):
+    broken = bytearray(data.draw(st.sampled_from(streams)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    decode_or_refuse(bytes(broken))
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_are_refused(stream):
+    with pytest.raises(ValueError, match="complete picture file"):
+        Jpeg(50).decode([stream])
+
+
+def test_a_batch_must_have_one_size(noise):
+    codec = Jpeg(50)
+    mixed = codec.encode(noise(1, 1, 8, 8)) + codec.encode(noise(1, 1, 8, 16))
+    with pytest.raises(ValueError, match=r"one size, got sizes \[\(1, 8, 8\), \(1, 8, 16\)\]"):
+        codec.decode(mixed)
+    with pytest.raises(ValueError, match="one or more streams"):
+        codec.decode([])
+
+
+@pytest.mark.parametrize("quality", [0, 96, 50.0, "50", None])
+def test_quality_out_of_range(quality):
+    with pytest.raises(ValueError, match="quality from 1 to 95, got"):
+        Jpeg(quality)
+
+
+def test_unknown_subsampling():
+    with pytest.raises(ValueError, match="4:4:4 or 4:2:0, got '4:1:1'"):
+        Jpeg(50, "4:1:1")
+
+
+def test_encode_refuses_other_images(noise):
+    with pytest.raises(TypeError, match=r"got torch\.float32"):
+        Jpeg(50).encode(torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="C = 1 or 3"):
+        Jpeg(50).encode(noise(1, 2, 8, 8))
+
+
+def test_settings_are_values_and_have_a_name():
+    codec = Jpeg(30, "4:2:0")
+    assert codec == Jpeg(30, "4:2:0")
+    assert codec.name == "JPEG 4:2:0 q30"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        codec.quality = 40
