@@ -150,7 +150,7 @@ def fit_table(symbols: Int64) -> Table:
     """Return the table that suits `symbols`, int64 (N,): counts, each plus one half, scaled to the sum 2**16.
 
     >>> fit_table(np.array([3, 3, 3, 4])).frequencies
-    array([45873, 19661,     2])
+    array([45874, 19660,     2])
     """
     low = int(symbols.min())
     counts = np.bincount(symbols - low) + 0.5
@@ -174,7 +174,7 @@ def encode(symbols: Int64, tables: Sequence[Table]) -> list[bytes]:
     """
     if symbols.ndim != 2 or symbols.shape[1] != len(tables):
         raise ValueError(f"expected symbols of shape (N, {len(tables)}), got {symbols.shape}")
-    if symbols.size and not (-(1 << 31) <= symbols.min() and symbols.max() < 1 << 31):
+    if symbols.size and not (symbols.min() >= -(1 << 31) and symbols.max() < 1 << 31):
         raise ValueError(f"expected symbols of 32 bits, got values from {symbols.min()} to {symbols.max()}")
     encoder = Encoder(len(symbols), len(tables))
     for column, table in zip(symbols.T, tables, strict=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, features
 from torch import Tensor
 
 
@@ -72,6 +73,14 @@ def binarise(images: Tensor) -> Tensor:
     tensor([  0,   0, 255], dtype=torch.uint8)
     """
     return (images >= 128).to(torch.uint8) * 255
+
+
+def stack(pictures: Sequence[Tensor]) -> Tensor:
+    """Join uint8 pictures (C, H, W) of one size to images (N, C, H, W)."""
+    shapes = {tuple(picture.shape) for picture in pictures}
+    if len(shapes) != 1:
+        raise ValueError(f"expected one or more pictures of one size, got sizes {sorted(shapes)}")
+    return torch.stack(list(pictures))
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -146,6 +155,12 @@ def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def require_format(feature: str) -> None:
+    """Raise ImportError if this platform's Pillow was built without `feature`, such as "avif"."""
+    if not features.check(feature):
+        raise ImportError(f"expected a Pillow with {feature}, got version {features.version('pil')} built without it")
 
 
 def read_picture(

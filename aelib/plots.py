@@ -207,9 +207,9 @@ def class_scatter(
 def thumbnails(points: Tensor, pictures: Tensor, *, title: str, axis: Axes | None = None) -> Axes:
     """Draw each image of `pictures` (N, C, H, W) at its place in `points` (N, 2)."""
     axis = axis or _new_axis((8, 7))
-    side = float((points.max(0).values - points.min(0).values).max()) / 34
-    for point, picture in zip(points.tolist(), pictures, strict=True):
-        box = (point[0] - side / 2, point[0] + side / 2, point[1] - side / 2, point[1] + side / 2)
+    side = (points.max(0).values - points.min(0).values) / 34  # of a thumbnail, in the units of each axis
+    for (x, y), picture in zip(points.tolist(), pictures, strict=True):
+        box = (x - float(side[0]) / 2, x + float(side[0]) / 2, y - float(side[1]) / 2, y + float(side[1]) / 2)
         axis.imshow(_array(picture), cmap="gray", vmin=0, vmax=255, extent=box, interpolation="nearest")
     low, high = (points.min(0).values - side).tolist(), (points.max(0).values + side).tolist()
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=title, aspect="auto")

@@ -111,8 +111,10 @@ def _mean_psnr(model: models.Autoencoder, images: Tensor, latents: Tensor) -> fl
 
 
 def _widened(steps: npt.NDArray[np.float64], quality: int) -> npt.NDArray[np.float64]:
-    return steps * 2.0 ** ((QUALITIES[-1] - check_quality(quality)) / 2)
+    widened: npt.NDArray[np.float64] = steps * 2.0 ** ((QUALITIES[-1] - check_quality(quality)) / 2)
+    return widened
 
 
 def _round(latents: Tensor, steps: npt.NDArray[np.float64]) -> entropy.Int64:
-    return np.rint(latents.double().numpy() / steps).astype(np.int64)
+    symbols: entropy.Int64 = np.rint(latents.double().numpy() / steps).astype(np.int64)
+    return symbols

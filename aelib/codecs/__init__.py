@@ -1,0 +1,8 @@
+"""Codecs: images in, one byte stream per image out, and back from the bytes alone."""
+
+from aelib.codecs.autoencoder import Autoencoder
+from aelib.codecs.base import Codec
+from aelib.codecs.codestreams import Jpeg2000, JpegXl
+from aelib.codecs.pillow import Avif, Jpeg, Png, WebP
+
+__all__ = ["Autoencoder", "Avif", "Codec", "Jpeg", "Jpeg2000", "JpegXl", "Png", "WebP"]

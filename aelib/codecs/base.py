@@ -1,0 +1,56 @@
+"""What every codec offers, and what those that write picture files share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from aelib import images as im
+
+
+class Codec(Protocol):
+    """What every codec offers; a stream holds all that decoding needs, and its length is what is paid."""
+
+    @property
+    def name(self) -> str:
+        """The codec and its settings, as tables and legends show them."""
+
+    def encode(self, images: Tensor) -> list[bytes]:
+        """Turn uint8 images (N, C, H, W) into N streams."""
+
+    def decode(self, streams: Sequence[bytes]) -> Tensor:
+        """Turn N streams into uint8 images (N, C, H, W); broken streams raise ValueError."""
+
+    def payload(self, stream: bytes) -> bytes:
+        """Return the part of a stream that differs between images of one size at one quality."""
+
+
+class PictureCodec:
+    """What the picture formats share: one file per image by `_write` and `_read`."""
+
+    def encode(self, images: Tensor) -> list[bytes]:
+        """Turn uint8 images (N, C, H, W) into N files."""
+        return [self._write(image) for image in im.check(images)]
+
+    def decode(self, streams: Sequence[bytes]) -> Tensor:
+        """Turn N files of images of one size into uint8 images (N, C, H, W); broken files raise ValueError."""
+        return im.stack([self._read(stream) for stream in streams])
+
+    def _write(self, image: Tensor) -> bytes:
+        raise NotImplementedError
+
+    def _read(self, stream: bytes) -> Tensor:
+        raise NotImplementedError
+
+
+def pixel_limit(stream: bytes) -> int:
+    """Return how many pixels a stream may claim to hold: a short stream that claims more is a bomb or damaged."""
+    return min(1 << 24, (1 << 20) + 1000 * len(stream))
+
+
+def check_range(what: str, got: object, low: int, high: int) -> None:
+    """Raise ValueError unless `got` is a whole number from `low` to `high`."""
+    if not isinstance(got, int) or not low <= got <= high:
+        raise ValueError(f"expected a whole {what} from {low} to {high}, got {got!r}")
