@@ -99,11 +99,15 @@ def loss_curves(histories: Mapping[str, Sequence[Epoch]], *, unit: str, axis: Ax
     axis = axis or _new_axis()
     for label, history in histories.items():
         epochs = [record.epoch for record in history]
-        (line,) = axis.plot(epochs, [record.validation_loss for record in history], label=f"{label}, validation")
+        colour = _style(label).get("color")
+        (line,) = axis.plot(
+            epochs, [record.validation_loss for record in history], color=colour, label=f"{label}, validation"
+        )
         axis.plot(
             epochs, [record.train_loss for record in history], "--", color=line.get_color(), label=f"{label}, training"
         )
     axis.set(xlabel="epoch", ylabel=unit, yscale="log")
+    axis.locator_params(axis="x", integer=True)
     axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axis.legend(fontsize=8)
@@ -208,6 +212,7 @@ def thumbnails(points: Tensor, pictures: Tensor, *, title: str, axis: Axes | Non
     """Draw each image of `pictures` (N, C, H, W) at its place in `points` (N, 2)."""
     axis = axis or _new_axis((8, 7))
     side = (points.max(0).values - points.min(0).values) / 34  # of a thumbnail, in the units of each axis
+    side[side == 0] = 1.0
     for (x, y), picture in zip(points.tolist(), pictures, strict=True):
         box = (x - float(side[0]) / 2, x + float(side[0]) / 2, y - float(side[1]) / 2, y + float(side[1]) / 2)
         axis.imshow(_array(picture), cmap="gray", vmin=0, vmax=255, extent=box, interpolation="nearest")

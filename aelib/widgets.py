@@ -174,6 +174,7 @@ class BottleneckExplorer(ipywidgets.VBox):
             raise ValueError(f"expected a data set and a network out of {families}, got {(dataset, architecture)}")
         self._count = count
         sizes = zoo.sizes(dataset, architecture)
+        originals(dataset, 0, count)  # refuses a count that no row can have
         last = len(data.load(dataset, "test", source="sample")) - count
         self.dataset = _buttons("Data", dataset, [kind for kind, _ in families])
         self.architecture = _buttons("Network", architecture, [net for _, net in families])
