@@ -1,0 +1,128 @@
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from aelib import data, metrics, models, pretrain, train, zoo
+
+SETTINGS = train.Settings(epochs=2, batch_size=64, learning_rate=4e-3)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return {"runs": tmp_path / "runs", "folder": tmp_path / "weights"}
+
+
+def start(digits):
+    """What `make` starts from: the model, and the images it trains and validates on."""
+    sample = data.load("mnist", "train", source="sample")
+    training, validation = sample.split()
+    return models.build("conv", 2, channels=1, size=28), training.images, validation.images
+
+
+def test_a_stopped_run_goes_on_to_the_same_file(folders, tmp_path, digits):
+    whole = pretrain.make("mnist-conv-2", SETTINGS, source="sample", runs=tmp_path / "other", folder=tmp_path / "once")
+
+    class Stop(Exception):
+        pass
+
+    def stop(epoch):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train.fit(*start(digits), SETTINGS, checkpoint=folders["runs"] / "mnist-conv-2.pt", progress=stop)
+    pretrain.make("mnist-conv-2", SETTINGS, source="sample", **folders)
+    stored = [path / "mnist-conv-2.safetensors" for path in (tmp_path / "once", folders["folder"])]
+    assert stored[0].read_bytes() == stored[1].read_bytes()
+    again = zoo.card("mnist-conv-2", folder=folders["folder"])
+    assert again.history == whole.history
+    assert again.test == whole.test
+
+
+def test_the_card_says_what_the_weights_reach(folders, samples, capsys):
+    settings = train.Settings(epochs=1, batch_size=64)
+    pretrain.make("mnist-dense-4", settings, source="sample", **folders)
+    card = zoo.card("mnist-dense-4", folder=folders["folder"])
+    images = samples["mnist", "test"].images
+    restored = models.reconstruct(zoo.load("mnist-dense-4", folder=folders["folder"]), images)
+    assert card.test["images"] == 1000
+    # The card keeps four digits.
+    assert card.test["mean_psnr"] == pytest.approx(float(metrics.psnr(images, restored).mean()), abs=1e-4)
+    assert card.test["mse"] == pytest.approx(float(metrics.mse(images, restored).mean()), abs=1e-7)
+    assert card.test["ssim"] == pytest.approx(float(metrics.ssim(images, restored).mean()), abs=1e-5)
+    assert card.data_sha256 == {}, "the sample is not the published data set"
+    assert card.recipe == {**dataclasses.asdict(settings), "command": "python -m aelib.pretrain mnist-dense-4"}
+    assert len(card.history["train_loss"]) == 1
+    printed = capsys.readouterr().out
+    assert "mnist-dense-4  epoch   1  train" in printed
+    assert f"mnist-dense-4  test {card.test['mean_psnr']:.2f} dB, PCA {card.pca_mean_psnr:.2f} dB" in printed
+
+
+def test_the_command_trains_one_model(folders):
+    arguments = ["mnist-conv-2", "--epochs", "1", "--source", "sample"]
+    arguments += ["--runs", folders["runs"], "--folder", folders["folder"]]
+    subprocess.run([sys.executable, "-m", "aelib.pretrain", *arguments], check=True, stdout=subprocess.DEVNULL)
+    assert zoo.names(folder=folders["folder"]) == ["mnist-conv-2"]
+    assert zoo.card("mnist-conv-2", folder=folders["folder"]).recipe["epochs"] == 1
+    state = torch.load(folders["runs"] / "mnist-conv-2.pt", weights_only=True)
+    assert len(state["history"]) == 1
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """The commands that would be run; those whose model is in `failing` fail."""
+    run, failing = [], set()
+
+    def record(command, *, env, check):
+        run.append((command, env))
+        return subprocess.CompletedProcess(command, int(command[3] in failing))
+
+    monkeypatch.setattr(subprocess, "run", record)
+    return run, failing
+
+
+def test_several_models_are_trained_in_processes(commands, folders, monkeypatch):
+    run, _ = commands
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    places = ["--runs", str(folders["runs"]), "--folder", str(folders["folder"])]
+    options = [*places, "--epochs", "3", "--source", "sample"]
+    assert pretrain.main(["mnist-conv-2", "mnist-conv-4", *options, "--jobs", "2"]) == 0
+    assert sorted(command for command, _ in run) == [
+        [sys.executable, "-m", "aelib.pretrain", name, *options] for name in ("mnist-conv-2", "mnist-conv-4")
+    ]
+    assert {env["OMP_NUM_THREADS"] for _, env in run} == {"3"}
+
+
+def test_all_models_by_default_and_failures_are_named(commands, monkeypatch, capsys):
+    run, failing = commands
+    loaded = []
+    monkeypatch.setattr(data, "load", lambda name, part, *, source: loaded.append((name, part)))
+    failing.add("cifar10-conv-8")
+    assert pretrain.main([]) == 1
+    assert sorted(command[3] for command, _ in run) == sorted(pretrain.all_names())
+    assert sorted(loaded) == [("cifar10", "train"), ("mnist", "train")], "loaded once, before the processes race for it"
+    assert "failed: cifar10-conv-8; run the command again to go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["mnist", "mnist-conv", "mnist-conv-x", "mnist-conv-0", "mnist-conv--2", "fashion-conv-2"]
+)
+def test_other_names_are_refused_before_anything_runs(name, commands):
+    with pytest.raises(ValueError, match=f"expected DATASET-ARCHITECTURE-K .*, got {name!r}"):
+        pretrain.main(["mnist-conv-2", name])
+    assert commands[0] == []
+
+
+def test_the_sample_does_not_stand_in_unasked(folders, monkeypatch):
+    monkeypatch.setattr(data, "from_mirror", unreachable)
+    monkeypatch.setattr(data, "from_official", unreachable)
+    with pytest.warns(data.SampleWarning), pytest.raises(ConnectionError, match="full mnist data set to train on"):
+        pretrain.make("mnist-conv-2", SETTINGS, **folders)
+    assert not folders["runs"].exists()
+
+
+def unreachable(name, folder):
+    raise OSError("no network today")

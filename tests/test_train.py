@@ -1,0 +1,316 @@
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from aelib import metrics, models, train
+from aelib.images import binarise, to_float
+from aelib.train import Settings
+
+SETTINGS = Settings(epochs=4, batch_size=50, learning_rate=2e-3, seed=5)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    """Training and validation images; the last batch of each epoch is smaller than the others."""
+    return digits[:180], digits[200:270]
+
+
+def fresh(architecture="conv"):
+    return models.build(architecture, 4, channels=1, size=28)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def stop_after(epochs):
+    def progress(epoch):
+        if epoch.epoch == epochs:
+            raise Stop
+
+    return progress
+
+
+def train_until(epochs, parts, settings, checkpoint):
+    with pytest.raises(Stop):
+        train.fit(fresh(), *parts, settings, device="cpu", checkpoint=checkpoint, progress=stop_after(epochs))
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+@pytest.mark.parametrize("loss", train.LOSSES)
+def test_two_and_two_epochs_equal_four(architecture, loss, parts, tmp_path):
+    settings = Settings(epochs=4, batch_size=50, loss=loss)
+    whole = fresh(architecture)
+    history = train.fit(whole, *parts, settings, device="cpu")
+    checkpoint = tmp_path / "runs" / "model.pt"
+    with pytest.raises(Stop):
+        train.fit(fresh(architecture), *parts, settings, device="cpu", checkpoint=checkpoint, progress=stop_after(2))
+    resumed, seen = fresh(architecture), []
+    resumed_history = train.fit(resumed, *parts, settings, device="cpu", checkpoint=checkpoint, progress=seen.append)
+    assert [epoch.epoch for epoch in seen] == [3, 4]
+    assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
+    assert resumed_history == history
+    assert torch.equal(weights(resumed), weights(whole))
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    first = fresh()
+    history = train.fit(first, *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
+    again = fresh()
+    assert train.fit(again, *parts, SETTINGS, device="cpu", checkpoint=checkpoint, progress=pytest.fail) == history
+    assert torch.equal(weights(again), weights(first))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+from aelib import data, models, train
+
+def half_written(state, file):
+    if len(state["history"]) < 3:
+        return save(state, file)
+    Path(file).write_bytes(b"half a checkpoint")
+    print("writing", flush=True)
+    time.sleep(600)
+
+save, torch.save = torch.save, half_written
+images = data.load("mnist", "train", source="sample").images
+settings = train.Settings(epochs=4, batch_size=50, learning_rate=2e-3, seed=5)
+model = models.build("conv", 4, channels=1, size=28)
+train.fit(model, images[:180], images[200:270], settings, device="cpu", checkpoint=Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_process_resumes_to_the_same_weights(parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    with subprocess.Popen([sys.executable, "-c", KILLED, checkpoint], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "writing\n"
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    whole, resumed, seen = fresh(), fresh(), []
+    history = train.fit(whole, *parts, SETTINGS, device="cpu")
+    assert train.fit(resumed, *parts, SETTINGS, device="cpu", checkpoint=checkpoint, progress=seen.append) == history
+    assert [epoch.epoch for epoch in seen] == [3, 4], "the third epoch's checkpoint was only half written"
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize(
+    "other", [{"epochs": 5}, {"batch_size": 60}, {"learning_rate": 1e-3}, {"warmup": 0.1}, {"loss": "bce"}, {"seed": 6}]
+)
+def test_a_checkpoint_of_other_settings_is_refused(other, parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    train_until(1, parts, SETTINGS, checkpoint)
+    ((key, value),) = other.items()
+    with pytest.raises(ValueError, match=f"expected a checkpoint trained with .*{key}={value!r}.*, got .*model.pt"):
+        train.fit(fresh(), *parts, Settings(**{**vars(SETTINGS), **other}), device="cpu", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("other", [("dense", 4), ("conv", 5)])
+def test_a_checkpoint_of_another_network_is_refused(other, parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    train_until(1, parts, SETTINGS, checkpoint)
+    with pytest.raises(ValueError, match=r"expected a checkpoint of this .*Autoencoder, got another in .*model.pt"):
+        train.fit(models.build(*other, channels=1, size=28), *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
+
+
+def damage_bytes(file):
+    stored = bytearray(file.read_bytes())
+    stored[len(stored) // 2] ^= 0xFF
+    file.write_bytes(stored)
+
+
+def damage_state(**changes):
+    def damage(file):
+        state = torch.load(file, weights_only=True)
+        torch.save({**state, **changes}, file)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(b"no checkpoint"),
+        lambda file: file.write_bytes(file.read_bytes()[:-200]),
+        lambda file: file.write_bytes(file.read_bytes()[:1000]),
+        damage_bytes,
+        lambda file: torch.save([1, 2], file),
+        lambda file: torch.save({}, file),
+        damage_state(settings={"epochs": 0}),
+        damage_state(settings={"speed": 3}),
+        damage_state(history=[{"epoch": 1}]),
+        damage_state(model=None),
+        damage_state(model={}),
+        damage_state(optimizer={}),
+        damage_state(optimizer={"state": {}, "param_groups": []}),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(damage, parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    train_until(1, parts, SETTINGS, checkpoint)
+    damage(checkpoint)
+    with pytest.raises(ValueError, match=r"expected a checkpoint .* in .*model.pt"):
+        train.fit(fresh(), *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
+
+
+class Malicious:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return open, (str(self.victim), "w")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [torch.save, lambda state, file: file.write_bytes(pickle.dumps(state, protocol=2))],
+    ids=["torch.save", "pickle"],
+)
+def test_a_pickle_is_not_executed(write, parts, tmp_path):
+    checkpoint, victim = tmp_path / "model.pt", tmp_path / "victim"
+    write({"settings": Malicious(victim)}, checkpoint)
+    with pytest.raises(ValueError, match="expected a checkpoint written by aelib"):
+        train.fit(fresh(), *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("batch_size", [50, 180])
+def test_a_loss_that_is_not_finite_raises_and_is_not_kept(batch_size, parts, tmp_path):
+    settings = Settings(epochs=1, batch_size=batch_size, learning_rate=1e30, warmup=0, loss="bce")
+    checkpoint = tmp_path / "model.pt"
+    with pytest.raises(FloatingPointError, match=r"finite .*loss in epoch 1, got (nan|inf)"):
+        train.fit(fresh(), *parts, settings, device="cpu", checkpoint=checkpoint)
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_the_loss_falls_and_beats_the_mean_image(architecture, digits):
+    images, validation = digits[:1500], digits[1500:1800]
+    model = models.build(architecture, 8, channels=1, size=28)
+    history = train.fit(model, images, validation, Settings(epochs=2, batch_size=10, learning_rate=4e-3))
+    losses = [epoch.validation_loss for epoch in history]
+    assert losses == sorted(losses, reverse=True)
+    mean = (images.double().mean(dim=0, keepdim=True) / 255).expand(len(validation), -1, -1, -1)
+    assert losses[-1] < 0.9 * float((to_float(validation) - mean).square().mean())
+    assert not model.training
+    # The loss in floats and the measure on rounded pictures differ by rounding alone: uniform, variance 1/12.
+    measured = float(metrics.mse(validation, models.reconstruct(model, validation)).mean())
+    assert measured == pytest.approx(losses[-1], abs=1.5 / 12 / 255**2)
+
+
+def test_binarised_digits_train_with_cross_entropy(digits):
+    images = binarise(digits[:600])
+    history = train.fit(fresh(), images[:500], images[500:], Settings(epochs=3, batch_size=25, loss="bce"))
+    share = float((images[:500] == 255).double().mean())
+    coin = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert history[-1].validation_loss < coin, "worse than guessing the share of white"
+
+
+@pytest.mark.parametrize("loss", train.LOSSES)
+def test_losses_are_those_of_their_formulas(loss, noise):
+    model, images = fresh(), noise(7, 1, 28, 28)
+    x = to_float(images).double()
+    with torch.inference_mode():
+        y = model(to_float(images)).double()
+    per_image = {
+        "mse": (x - y) ** 2,
+        "bce": -(x * y.log() + (1 - x) * (1 - y).log()),
+    }[loss].mean(dim=(1, 2, 3))
+    # The network works in float32: seven digits.
+    assert train.evaluate(model, images, loss=loss) == pytest.approx(float(per_image.mean()), rel=1e-5)
+
+
+def test_evaluate_counts_each_image_alike(digits):
+    model = fresh()
+    images = torch.cat([digits[:6], torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)])
+    each = [train.evaluate(model, image[None]) for image in images]
+    assert train.evaluate(model, images, batch_size=3) == pytest.approx(sum(each) / 7, rel=1e-6)
+    of_batches = (sum(each[:3]) / 3 + sum(each[3:6]) / 3 + each[6]) / 3
+    assert of_batches != pytest.approx(sum(each) / 7, rel=0.05), "the two ways could not be told apart"
+
+
+def test_the_training_loss_counts_each_image_alike(parts):
+    # So small a rate leaves the weights as they are, and the loss over four unequal batches that of one.
+    settings = Settings(epochs=1, batch_size=50, learning_rate=1e-30)
+    (epoch,) = train.fit(fresh(), *parts, settings, device="cpu")
+    assert epoch.train_loss == pytest.approx(train.evaluate(fresh(), parts[0]), rel=1e-5)
+    assert epoch.validation_loss == pytest.approx(train.evaluate(fresh(), parts[1]), rel=1e-5)
+
+
+def test_evaluate_refuses_an_unknown_loss(digits):
+    with pytest.raises(ValueError, match=r"expected a loss out of .*mse.*, got 'huber'"):
+        train.evaluate(fresh(), digits[:2], loss="huber")
+
+
+def test_the_seed_fixes_the_run(parts):
+    def run(seed):
+        model = fresh()
+        train.fit(model, *parts, Settings(epochs=1, batch_size=50, seed=seed), device="cpu")
+        return weights(model)
+
+    first = run(0)
+    torch.rand(1)
+    assert torch.equal(run(0), first)
+    assert not torch.equal(run(1), first)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
+    settings = Settings(learning_rate=0.1, warmup=0.2)
+    rates = [train.learning_rate(settings, step / 100) for step in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == rates[20] == pytest.approx(0.1)
+    assert rates[60] == pytest.approx(0.05)
+    assert rates[100] == pytest.approx(0, abs=1e-15)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"epochs": 0}, "got 0 and 128"),
+        ({"batch_size": 0}, "got 20 and 0"),
+        ({"learning_rate": 0.0}, "learning_rate > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate > 0"),
+        ({"warmup": 1.0}, "warmup < 1"),
+        ({"loss": "huber"}, "expected a loss out of .*mse.*bce.*, got 'huber'"),
+    ],
+)
+def test_settings_out_of_range(bad, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**bad)
+
+
+def test_fit_refuses_other_images(parts, photographs):
+    images, validation = parts
+    for bad in [(photographs[:5], validation), (images, photographs[:5]), (images, validation[:0])]:
+        with pytest.raises(ValueError, match="expected"):
+            train.fit(fresh(), *bad, SETTINGS, device="cpu")
+    with pytest.raises(TypeError, match=r"got torch\.float32"):
+        train.fit(fresh(), to_float(images), validation, SETTINGS, device="cpu")
+
+
+def test_pick_device(monkeypatch):
+    assert train.pick_device("cpu") == torch.device("cpu")
+    for cuda, mps, expected in [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=cuda: there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=mps: there)
+        assert train.pick_device().type == expected
+
+
+def test_an_epoch_reads_as_one_line():
+    line = str(train.Epoch(3, 0.25, 0.5, 1e-3, 2.0))
+    assert line == "epoch   3  train 0.250000  validation 0.500000  lr 1.00e-03    2.0 s"

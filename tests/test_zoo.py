@@ -1,0 +1,248 @@
+import dataclasses
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from aelib import data, latent, metrics, models, pretrain, zoo
+
+
+def card_for(model, name="mnist-conv-4", **changes):
+    return zoo.Card(
+        name=name,
+        dataset="mnist",
+        architecture="conv",
+        latent_dim=model.latent_dim,
+        channels=model.channels,
+        size=model.size,
+        parameters=sum(p.numel() for p in model.parameters()),
+        test={"images": 10},
+        pca_mean_psnr=10.0,
+        recipe={"epochs": 1},
+        history={"train_loss": [0.5]},
+        data_sha256={},
+        versions={},
+        hardware="none",
+        seconds=1.0,
+        **changes,
+    )
+
+
+@pytest.fixture
+def model():
+    return models.build("conv", 4, channels=1, size=28, seed=1)
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """Weights of two sizes, neither of them shipped."""
+    zoo.save(model, card_for(model), folder=tmp_path / "weights")
+    wide = models.build("conv", 12, channels=1, size=28)
+    zoo.save(wide, card_for(wide, "mnist-conv-12"), folder=tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def rewrite(file, **changes):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+# --- save and load
+
+
+def test_save_and_load_round_trip(model, folder, noise):
+    loaded = zoo.load("mnist-conv-4", folder=folder)
+    assert type(loaded) is models.ConvAutoencoder
+    assert not loaded.training
+    for key, value in model.state_dict().items():
+        stored = loaded.state_dict()[key]
+        assert stored.dtype == torch.float32
+        assert torch.equal(stored, value.half().float())
+    images = noise(3, 1, 28, 28)
+    assert torch.equal(models.reconstruct(loaded, images), models.reconstruct(zoo.rounded(model), images))
+
+
+def test_the_card_comes_back_with_the_hash_of_the_file(model, folder):
+    stored = (folder / "mnist-conv-4.safetensors").read_bytes()
+    expected = card_for(model, sha256=hashlib.sha256(stored).hexdigest())
+    assert zoo.card("mnist-conv-4", folder=folder) == expected
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"mnist-conv-{size}.{kind}" for size in (12, 4) for kind in ("json", "safetensors")
+    ]
+
+
+def test_names_and_sizes_rise(folder):
+    assert zoo.names(folder=folder) == ["mnist-conv-4", "mnist-conv-12"]
+    assert zoo.sizes("mnist", "conv", folder=folder) == [4, 12]
+    assert zoo.names("cifar10", folder=folder) == []
+    assert zoo.names(folder=folder / "nowhere") == []
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_rounded_leaves_the_model_as_it_is(architecture):
+    model = models.build(architecture, 4, channels=1, size=8)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    copy = zoo.rounded(model)
+    assert type(copy) is type(model)
+    assert model.training
+    assert not copy.training
+    for key, value in before.items():
+        assert torch.equal(model.state_dict()[key], value)
+        # float16 keeps eleven bits.
+        torch.testing.assert_close(copy.state_dict()[key], value, rtol=2**-11, atol=2**-24)
+
+
+# --- what is not there, or damaged
+
+
+@pytest.mark.parametrize("name", ["mnist-conv-5", "mnist-conv-04", "../weights/mnist-conv-4", "mnist-conv-*", ""])
+def test_an_unknown_name_lists_what_there_is(name, folder):
+    for read in (zoo.load, zoo.card):
+        with pytest.raises(ValueError, match="shipped weights, mnist-conv-4, mnist-conv-12, got") as error:
+            read(name, folder=folder)
+        assert repr(name) in str(error.value)
+
+
+def test_a_size_that_the_zoo_lacks_lists_the_sizes_of_its_family():
+    for read in (zoo.load, zoo.load_cached):
+        with pytest.raises(ValueError, match=r"shipped weights, .*cifar10-conv-64.*, got 'cifar10-conv-65'") as error:
+            read("cifar10-conv-65")
+        assert "mnist" not in str(error.value)
+
+
+def test_a_damaged_weight_file_is_refused(folder):
+    file = folder / "mnist-conv-4.safetensors"
+    whole = file.read_bytes()
+    for broken in (b"", whole[:-1], whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]):
+        file.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"expected SHA-256 \w{64} of .*mnist-conv-4.safetensors, got \w{64}"):
+            zoo.load("mnist-conv-4", folder=folder)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"weights of mnist-conv-4 in .*mnist-conv-4.safetensors, got .*No such file"):
+        zoo.load("mnist-conv-4", folder=folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no safetensors", save({"other": torch.zeros(2)}), save({}), b"\xff" * 16], ids=len
+)
+def test_other_content_with_the_right_hash_is_refused(content, folder):
+    (folder / "mnist-conv-4.safetensors").write_bytes(content)
+    rewrite(folder / "mnist-conv-4.json", sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(ValueError, match=r"weights of mnist-conv-4 in .*mnist-conv-4.safetensors, got"):
+        zoo.load("mnist-conv-4", folder=folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"name": "mnist-conv-4"}', b"\xff\xfe"])
+def test_a_damaged_card_is_refused(content, folder):
+    (folder / "mnist-conv-4.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected a weight card in .*mnist-conv-4.json"):
+        zoo.load("mnist-conv-4", folder=folder)
+
+
+def test_a_card_of_an_unknown_architecture_is_refused(folder):
+    rewrite(folder / "mnist-conv-4.json", architecture="resnet")
+    with pytest.raises(ValueError, match=r"architecture out of .*conv.*dense.*, got 'resnet'"):
+        zoo.load("mnist-conv-4", folder=folder)
+
+
+def test_a_card_of_another_size_is_refused(folder):
+    rewrite(folder / "mnist-conv-4.json", latent_dim=5)
+    with pytest.raises(ValueError, match=r"(?s)weights of mnist-conv-4 in .* got .*size mismatch"):
+        zoo.load("mnist-conv-4", folder=folder)
+
+
+def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monkeypatch):
+    before = (folder / "mnist-conv-4.safetensors").read_bytes()
+
+    def dies(self, content):
+        with self.open("wb") as stream:
+            stream.write(content[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo.Path, "write_bytes", dies)
+        with pytest.raises(KeyboardInterrupt):
+            zoo.save(models.build("conv", 4, channels=1, size=28, seed=2), card_for(model), folder=folder)
+    assert (folder / "mnist-conv-4.safetensors").read_bytes() == before
+    assert zoo.load("mnist-conv-4", folder=folder).latent_dim == 4
+    assert zoo.names(folder=folder) == ["mnist-conv-4", "mnist-conv-12"]
+
+
+# --- what is shipped
+
+
+def test_all_that_is_announced_is_shipped_and_nothing_else():
+    assert sorted(zoo.names()) == sorted(pretrain.all_names())
+    files = {f"{name}.{kind}" for name in zoo.names() for kind in ("json", "safetensors", "tables.safetensors")}
+    assert {file.name for file in zoo.WEIGHTS.iterdir()} == files
+
+
+def test_the_shipped_weights_are_small():
+    assert sum(file.stat().st_size for file in zoo.WEIGHTS.iterdir()) < 60e6
+
+
+@pytest.mark.parametrize("name", pretrain.all_names())
+def test_a_shipped_card_is_complete_and_true(name):
+    card = zoo.card(name)
+    dataset, architecture, size = name.split("-")
+    assert (card.name, card.dataset, card.architecture, card.latent_dim) == (name, dataset, architecture, int(size))
+    assert (card.channels, card.size, card.size) == data.SHAPES[dataset]
+    assert card.sha256 == hashlib.sha256((zoo.WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()
+    model = zoo.load(name)
+    assert sum(p.numel() for p in model.parameters()) == card.parameters
+    assert card.data_sha256 == data.SHA256[dataset], "not trained on the full data set"
+    test = card.test
+    assert test["images"] == 10_000
+    assert test["mean_psnr"] >= test["pooled_psnr"]
+    assert test["pooled_psnr"] == pytest.approx(-10 * math.log10(test["mse"]), abs=2e-3)  # the card rounds both
+    assert 0 < test["ssim"] < 1
+    assert abs(test["mean_psnr"] - test["mean_psnr_float32"]) < 0.01, "float16 costs something"
+    assert card.pca_mean_psnr > 5
+    recipe = dataclasses.asdict(pretrain.RECIPES[architecture])
+    assert card.recipe == {**recipe, "command": f"python -m aelib.pretrain {name}"}
+    train_loss, validation_loss = card.history["train_loss"], card.history["validation_loss"]
+    assert len(train_loss) == len(validation_loss) == recipe["epochs"]
+    # Trained until flat: the last tenth of the epochs won less than 1 %.
+    assert validation_loss[-1] > 0.99 * validation_loss[-1 - recipe["epochs"] // 10]
+    assert validation_loss[-1] < validation_loss[0]
+    assert {"python", "torch", "numpy"} <= set(card.versions)
+    assert card.hardware
+    assert card.seconds > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["mnist-conv-16", "mnist-dense-16", "cifar10-conv-2", "cifar10-conv-128", "cifar10-dense-256"]
+)
+def test_a_shipped_model_reaches_its_card_on_the_sample(name, samples):
+    card = zoo.card(name)
+    images = samples[card.dataset, "test"].images
+    restored = models.reconstruct(zoo.load(name), images)
+    psnr, ssim = metrics.psnr(images, restored), metrics.ssim(images, restored)
+    # The sample is a tenth of the test set: five standard errors of its mean.
+    assert float(psnr.mean()) == pytest.approx(card.test["mean_psnr"], abs=5 * float(psnr.std()) / 1000**0.5)
+    assert float(ssim.mean()) == pytest.approx(card.test["ssim"], abs=5 * float(ssim.std()) / 1000**0.5)
+
+
+@pytest.mark.parametrize("dataset", data.CLASSES)
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_more_latent_numbers_are_better(dataset, architecture):
+    cards = [zoo.card(name) for name in zoo.names(dataset, architecture)]
+    assert len(cards) >= 3
+    for values in ([card.test["mean_psnr"] for card in cards], [card.pca_mean_psnr for card in cards]):
+        assert values == sorted(set(values))
+
+
+@pytest.mark.full_data
+@pytest.mark.parametrize("name", ["mnist-conv-8", "cifar10-dense-16"])
+def test_a_card_can_be_measured_again(name):
+    card = zoo.card(name)
+    full, test = (data.load(card.dataset, part) for part in ("train", "test"))
+    measured = pretrain.quality(zoo.load(name), test)
+    expected = {key: value for key, value in card.test.items() if key != "mean_psnr_float32"}
+    # Another machine may sum in another order, and a pixel turn over now and then.
+    assert measured == pytest.approx(expected, abs=2e-3, rel=1e-4)
+    linear = latent.fit_image_pca(full.split()[0].images, card.latent_dim)
+    restored = linear.reconstruct(test.images, card.latent_dim)
+    assert float(metrics.psnr(test.images, restored).mean()) == pytest.approx(card.pca_mean_psnr, abs=2e-3)
