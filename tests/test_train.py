@@ -126,12 +126,6 @@ def test_a_checkpoint_of_another_network_is_refused(other, parts, tmp_path):
         train.fit(models.build(*other, channels=1, size=28), *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
 
 
-def damage_bytes(file):
-    stored = bytearray(file.read_bytes())
-    stored[len(stored) // 2] ^= 0xFF
-    file.write_bytes(stored)
-
-
 def damage_state(**changes):
     def damage(file):
         state = torch.load(file, weights_only=True)
@@ -147,7 +141,6 @@ def damage_state(**changes):
         lambda file: file.write_bytes(b"no checkpoint"),
         lambda file: file.write_bytes(file.read_bytes()[:-200]),
         lambda file: file.write_bytes(file.read_bytes()[:1000]),
-        damage_bytes,
         lambda file: torch.save([1, 2], file),
         lambda file: torch.save({}, file),
         damage_state(settings={"epochs": 0}),
@@ -165,6 +158,27 @@ def test_a_damaged_checkpoint_is_refused(damage, parts, tmp_path):
     damage(checkpoint)
     with pytest.raises(ValueError, match=r"expected a checkpoint .* in .*model.pt"):
         train.fit(fresh(), *parts, SETTINGS, device="cpu", checkpoint=checkpoint)
+
+
+def test_a_flipped_bit_is_refused_or_without_effect(parts, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    settings = Settings(epochs=1, batch_size=50)
+    whole = fresh()
+    history = train.fit(whole, *parts, settings, device="cpu", checkpoint=checkpoint)
+    stored = checkpoint.read_bytes()
+    refused = 0
+    for position in range(0, len(stored), len(stored) // 150):
+        broken = bytearray(stored)
+        broken[position] ^= 0x10
+        checkpoint.write_bytes(broken)
+        model = fresh()
+        try:
+            assert train.fit(model, *parts, settings, device="cpu", checkpoint=checkpoint) == history
+        except ValueError:
+            refused += 1
+        else:
+            assert torch.equal(weights(model), weights(whole))
+    assert refused > 100, "most of the file is weights"
 
 
 class Malicious:
@@ -192,7 +206,7 @@ def test_a_pickle_is_not_executed(write, parts, tmp_path):
 def test_a_loss_that_is_not_finite_raises_and_is_not_kept(batch_size, parts, tmp_path):
     settings = Settings(epochs=1, batch_size=batch_size, learning_rate=1e30, warmup=0, loss="bce")
     checkpoint = tmp_path / "model.pt"
-    with pytest.raises(FloatingPointError, match=r"finite .*loss in epoch 1, got (nan|inf)"):
+    with pytest.raises(FloatingPointError, match=r"finite losses in epoch 1, got .*(nan|inf)"):
         train.fit(fresh(), *parts, settings, device="cpu", checkpoint=checkpoint)
     assert not checkpoint.exists()
 
@@ -201,15 +215,17 @@ def test_a_loss_that_is_not_finite_raises_and_is_not_kept(batch_size, parts, tmp
 def test_the_loss_falls_and_beats_the_mean_image(architecture, digits):
     images, validation = digits[:1500], digits[1500:1800]
     model = models.build(architecture, 8, channels=1, size=28)
-    history = train.fit(model, images, validation, Settings(epochs=2, batch_size=10, learning_rate=4e-3))
+    settings = Settings(epochs=3, batch_size=10, learning_rate=4e-3, warmup=0.3)
+    history = train.fit(model, images, validation, settings)
     losses = [epoch.validation_loss for epoch in history]
     assert losses == sorted(losses, reverse=True)
     mean = (images.double().mean(dim=0, keepdim=True) / 255).expand(len(validation), -1, -1, -1)
-    assert losses[-1] < 0.9 * float((to_float(validation) - mean).square().mean())
+    assert losses[-1] < 0.8 * float((to_float(validation) - mean).square().mean())
     assert not model.training
-    # The loss in floats and the measure on rounded pictures differ by rounding alone: uniform, variance 1/12.
+    # The loss in floats and the measure on pictures differ by rounding alone: a variance of 1/12 grey level, 1.3e-6,
+    # and as much again because it goes one way on the black ground.
     measured = float(metrics.mse(validation, models.reconstruct(model, validation)).mean())
-    assert measured == pytest.approx(losses[-1], abs=1.5 / 12 / 255**2)
+    assert measured == pytest.approx(losses[-1], abs=1e-5)
 
 
 def test_binarised_digits_train_with_cross_entropy(digits):
