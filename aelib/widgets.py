@@ -104,13 +104,13 @@ def strip(dataset: str, architecture: str, first: int = 0, count: int = 8) -> by
 
 
 def picture_html(view: View, width: int) -> str:
-    """Return the picture of `view`, `width` CSS pixels wide, with its rows labelled and a PSNR under each column."""
+    """Return the picture of `view`, at most `width` CSS pixels wide, with labelled rows and PSNR by column."""
     source = f"data:image/png;base64,{base64.b64encode(view.png).decode()}"
     labels = ("original", "autoencoder", f"error x {ERROR_GAIN}", "PSNR (dB)")
     values = "".join(f'<span style="flex:1;text-align:center">{value:.1f}</span>' for value in view.psnr)
     return (
-        f'<div style="display:grid;grid-template:repeat(3,1fr) 24px / {_LABEL_WIDTH}px 1fr;align-items:center;'
-        f'width:{width + _LABEL_WIDTH}px;max-width:100%;line-height:1.2">'
+        '<div style="display:grid;align-items:center;line-height:1.2;'
+        f'grid-template:repeat(3,1fr) 24px / {_LABEL_WIDTH}px minmax(0,{width}px)">'
         + "".join(f'<span style="grid-column:1;grid-row:{row}">{label}</span>' for row, label in enumerate(labels, 1))
         + f'<img alt="{html.escape(view.alt)}" src="{source}" '
         'style="grid-area:1/2/4/3;width:100%;max-width:none;margin:0;image-rendering:pixelated">'
@@ -179,7 +179,11 @@ class BottleneckExplorer(ipywidgets.VBox):
         self.dataset = _buttons("Data", dataset, [kind for kind, _ in families])
         self.architecture = _buttons("Network", architecture, [net for _, net in families])
         self.size = ipywidgets.SelectionSlider(
-            options=sizes, value=sizes[0], description="Numbers K", continuous_update=True, layout={"width": "560px"}
+            options=sizes,
+            value=sizes[0],
+            description="Numbers K",
+            continuous_update=True,
+            layout={"width": "560px", "max_width": "100%"},
         )
         self.first = ipywidgets.BoundedIntText(0, 0, last, description="First image", layout={"width": "170px"})
         height = ZOOM * 3 * max(rows for _, rows, _ in data.SHAPES.values()) + 30
@@ -229,5 +233,9 @@ class BottleneckExplorer(ipywidgets.VBox):
 def _buttons(description: str, value: str, names: list[str]) -> ipywidgets.ToggleButtons:
     options = [(_LABELS[name], name) for name in dict.fromkeys(names)]
     return ipywidgets.ToggleButtons(
-        options=options, value=value, description=description, style={"button_width": "auto"}
+        options=options,
+        value=value,
+        description=description,
+        style={"button_width": "auto", "description_width": "60px"},
+        layout={"display": "flex", "width": "max-content", "margin": "0 20px 0 0"},
     )
