@@ -16,15 +16,15 @@ def folders(tmp_path):
     return {"runs": tmp_path / "runs", "folder": tmp_path / "weights"}
 
 
-def start(digits):
+def start():
     """What `make` starts from: the model, and the images it trains and validates on."""
     sample = data.load("mnist", "train", source="sample")
     training, validation = sample.split()
-    return models.build("conv", 2, channels=1, size=28), training.images, validation.images
+    return models.build("dense", 2, channels=1, size=28), training.images, validation.images
 
 
-def test_a_stopped_run_goes_on_to_the_same_file(folders, tmp_path, digits):
-    whole = pretrain.make("mnist-conv-2", SETTINGS, source="sample", runs=tmp_path / "other", folder=tmp_path / "once")
+def test_a_stopped_run_goes_on_to_the_same_file(folders, tmp_path):
+    whole = pretrain.make("mnist-dense-2", SETTINGS, source="sample", runs=tmp_path / "other", folder=tmp_path / "once")
 
     class Stop(Exception):
         pass
@@ -33,11 +33,13 @@ def test_a_stopped_run_goes_on_to_the_same_file(folders, tmp_path, digits):
         raise Stop
 
     with pytest.raises(Stop):
-        train.fit(*start(digits), SETTINGS, checkpoint=folders["runs"] / "mnist-conv-2.pt", progress=stop)
-    pretrain.make("mnist-conv-2", SETTINGS, source="sample", **folders)
-    stored = [path / "mnist-conv-2.safetensors" for path in (tmp_path / "once", folders["folder"])]
-    assert stored[0].read_bytes() == stored[1].read_bytes()
-    again = zoo.card("mnist-conv-2", folder=folders["folder"])
+        train.fit(*start(), SETTINGS, checkpoint=folders["runs"] / "mnist-dense-2.pt", progress=stop)
+    pretrain.make("mnist-dense-2", SETTINGS, source="sample", **folders)
+    files = [file.name for file in (tmp_path / "once").glob("*.safetensors")]
+    assert "mnist-dense-2.safetensors" in files
+    for file in files:
+        assert (folders["folder"] / file).read_bytes() == (tmp_path / "once" / file).read_bytes()
+    again = zoo.card("mnist-dense-2", folder=folders["folder"])
     assert again.history == whole.history
     assert again.test == whole.test
 
@@ -62,12 +64,12 @@ def test_the_card_says_what_the_weights_reach(folders, samples, capsys):
 
 
 def test_the_command_trains_one_model(folders):
-    arguments = ["mnist-conv-2", "--epochs", "1", "--source", "sample"]
+    arguments = ["mnist-dense-2", "--epochs", "1", "--source", "sample"]
     arguments += ["--runs", folders["runs"], "--folder", folders["folder"]]
     subprocess.run([sys.executable, "-m", "aelib.pretrain", *arguments], check=True, stdout=subprocess.DEVNULL)
-    assert zoo.names(folder=folders["folder"]) == ["mnist-conv-2"]
-    assert zoo.card("mnist-conv-2", folder=folders["folder"]).recipe["epochs"] == 1
-    state = torch.load(folders["runs"] / "mnist-conv-2.pt", weights_only=True)
+    assert zoo.names(folder=folders["folder"]) == ["mnist-dense-2"]
+    assert zoo.card("mnist-dense-2", folder=folders["folder"]).recipe["epochs"] == 1
+    state = torch.load(folders["runs"] / "mnist-dense-2.pt", weights_only=True)
     assert len(state["history"]) == 1
 
 
