@@ -188,7 +188,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         self.first = ipywidgets.BoundedIntText(0, 0, last, description="First image", layout={"width": "170px"})
         height = ZOOM * 3 * max(rows for _, rows, _ in data.SHAPES.values()) + 30
         self.picture = ipywidgets.HTML(layout={"height": f"{height}px", "overflow": "hidden"})
-        self.caption = ipywidgets.HTML(layout={"min_height": "80px"})
+        self.caption = ipywidgets.HTML(layout={"min_height": "70px"})
         self.table = ipywidgets.HTML(layout={"min_height": "76px"})
         self.dataset.observe(self._offer_sizes, "value")
         self.architecture.observe(self._offer_sizes, "value")
@@ -217,7 +217,8 @@ class BottleneckExplorer(ipywidgets.VBox):
         dataset, architecture, size = self.dataset.value, self.architecture.value, self.size.value
         self.view = render(dataset, architecture, size, self.first.value, self._count)
         self.picture.value = picture_html(self.view, ZOOM * data.SHAPES[dataset][2] * self._count)
-        self.caption.value = "<br>".join(html.escape(line) for line in self.view.caption.split("\n"))
+        lines = "<br>".join(html.escape(line) for line in self.view.caption.split("\n"))
+        self.caption.value = f'<div style="line-height:1.5">{lines}</div>'
         self.table.value = table_html(dataset, architecture, size)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

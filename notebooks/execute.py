@@ -39,6 +39,7 @@ def execute(file: Path) -> tuple[nbformat.NotebookNode, float]:
         resources={"metadata": {"path": str(HERE)}},
         record_timing=False,
         store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
         on_cell_start=show,
     )
     client.execute()
@@ -62,7 +63,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 print(output.text, file=sys.stderr)
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
-            # Without its kernel, JupyterLab shows an error for a widget instead of the picture beside it.
+            # Of a kernel that is gone: in a trusted notebook JupyterLab would show an error instead of the picture.
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
