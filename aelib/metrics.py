@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import bjontegaard
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -137,6 +140,85 @@ def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
         if not isinstance(stream, bytes):
             raise TypeError(f"expected streams of bytes, got {type(stream).__name__}; floats have no rate")
     return torch.tensor([8 * len(stream) for stream in streams], dtype=torch.float64) / (height * width)
+
+
+@dataclass(frozen=True)
+class Bjontegaard:
+    """Two rate-distortion curves compared over the range of quality, or of rate, that both cover.
+
+    Attributes
+    ----------
+    rate : float
+        Mean difference in rate at equal quality, in per cent; negative where the second curve needs less.
+    psnr : float
+        Mean difference in quality at equal rate, in dB; positive where the second curve is better.
+    low, high : float
+        The interval of quality, in dB, that `rate` is a mean over.
+    """
+
+    rate: float
+    psnr: float
+    low: float
+    high: float
+
+
+def bjontegaard_delta(
+    anchor: Sequence[tuple[float, float]],
+    other: Sequence[tuple[float, float]],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Bjontegaard:
+    """Compare the curve `other` with the curve `anchor`.
+
+    Bjontegaard, Calculation of average PSNR differences between RD-curves (2001), with Akima interpolation, by the
+    package bjontegaard.
+
+    Parameters
+    ----------
+    anchor, other : sequence of (float, float)
+        Points (bit per pixel, dB); quality rises with rate.
+    low, high : float
+        Points of lower and higher quality, in dB, are left out.
+
+    Raises
+    ------
+    ValueError
+        Fewer than four points of a curve, or ranges of quality that do not overlap.
+    """
+    kept = [[point for point in sorted(curve) if low <= point[1] <= high] for curve in (anchor, other)]
+    for curve in kept:
+        if len(curve) < 4:
+            raise ValueError(f"expected at least 4 points a curve from {low} to {high} dB, got {len(curve)}")
+    bottom, top = max(curve[0][1] for curve in kept), min(curve[-1][1] for curve in kept)
+    if bottom >= top:
+        raise ValueError(f"expected curves that overlap in quality, got an overlap from {bottom:.2f} to {top:.2f} dB")
+    columns = [values for curve in kept for values in zip(*curve, strict=True)]
+    rate, quality = (
+        float(delta(*map(list, columns), method="akima", require_matching_points=False, min_overlap=0))
+        for delta in (bjontegaard.bd_rate, bjontegaard.bd_psnr)
+    )
+    return Bjontegaard(rate, quality, bottom, top)
+
+
+def convex_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (bit per pixel, dB) on the upper left hull: what the best mixture of settings reaches.
+
+    >>> convex_hull([(1.0, 20.0), (2.0, 21.0), (3.0, 24.0), (4.0, 23.0)])
+    [(1.0, 20.0), (3.0, 24.0)]
+    """
+    hull: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if hull and point[1] <= hull[-1][1]:
+            continue
+        while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return hull
+
+
+def _slope(left: tuple[float, float], right: tuple[float, float]) -> float:
+    return (right[1] - left[1]) / (right[0] - left[0])
 
 
 def _pair(reference: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from aelib import data, latent, metrics, models, train, zoo
+from aelib import data, latent, metrics, models, quantise, train, zoo
 
 SIZES = {
     "mnist-conv": (2, 4, 8, 16, 32, 64),
@@ -25,7 +25,7 @@ SIZES = {
 # Batch size and learning rate: the best on the validation split of a few, 4 epochs each, at cifar10-*-64.
 RECIPES = {
     "conv": train.Settings(epochs=25, batch_size=64, learning_rate=4e-3),
-    "dense": train.Settings(epochs=50, batch_size=64, learning_rate=2e-3),
+    "dense": train.Settings(epochs=30, batch_size=64, learning_rate=2e-3),
 }
 
 
@@ -100,6 +100,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         seconds=round(sum(epoch.seconds for epoch in history), 1),
     )
     zoo.save(shipped, facts, folder=folder)
+    zoo.save_tables(name, quantise.fit(shipped, training.images), folder=folder)
     print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
 

@@ -9,12 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from aelib.models import ARCHITECTURES, Autoencoder, build
+from aelib import entropy, models
+from aelib.codecs import Autoencoder
+from aelib.models import ARCHITECTURES, build
+from aelib.quantise import Quantiser
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -109,7 +113,7 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
 
 
-def load(name: str, *, folder: Path = WEIGHTS) -> Autoencoder:
+def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
     """Return the pretrained model `name` in eval mode, on the CPU, in float32.
 
     Raises
@@ -143,14 +147,55 @@ def load(name: str, *, folder: Path = WEIGHTS) -> Autoencoder:
 load_cached = cache(load)
 
 
-def rounded(model: Autoencoder) -> Autoencoder:
+def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoencoder:
+    """Return the pretrained model `name` as a codec.
+
+    Parameters
+    ----------
+    name : str
+    quality : int
+        0 (smallest streams) to 7 (least loss).
+
+    Examples
+    --------
+    >>> load_codec("cifar10-conv-64").name
+    'autoencoder conv K=64 q7'
+    """
+    model = load(name, folder=folder)
+    file = folder / f"{name}.tables.safetensors"
+    try:
+        stored = {key: value.numpy() for key, value in load_tensors(file.read_bytes()).items()}
+        ends = np.cumsum(stored["counts"].astype(np.int64))
+        columns = np.split(stored["frequencies"].astype(np.int64), ends[:-1])
+        tables = [entropy.Table(int(low), column) for low, column in zip(stored["lows"], columns, strict=True)]
+        per_quality = zip(*[iter(tables)] * model.latent_dim, strict=True)
+        quantiser = Quantiser(stored["steps"], tuple(per_quality))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
+    return Autoencoder(model, quantiser, quality)
+
+
+def save_tables(name: str, quantiser: Quantiser, *, folder: Path = WEIGHTS) -> None:
+    """Write the steps and tables of a model beside its weights."""
+    tables = [table for quality in quantiser.tables for table in quality]
+    frequencies = np.concatenate([table.frequencies for table in tables])
+    stored = {
+        "steps": torch.from_numpy(quantiser.steps),
+        "lows": torch.tensor([table.low for table in tables], dtype=torch.int32),
+        "counts": torch.tensor([len(table.frequencies) for table in tables], dtype=torch.int32),
+        "frequencies": torch.from_numpy(frequencies.astype(np.uint16)),
+    }
+    _write(folder / f"{name}.tables.safetensors", save_tensors(stored))
+
+
+def rounded(model: models.Autoencoder) -> models.Autoencoder:
     """Return a copy in eval mode on the CPU whose weights are those that float16 on disk keeps."""
     copy = build(_architecture(model), model.latent_dim, channels=model.channels, size=model.size)
     copy.load_state_dict({key: value.cpu().half().float() for key, value in model.state_dict().items()})
     return copy.eval()
 
 
-def save(model: Autoencoder, facts: Card, *, folder: Path = WEIGHTS) -> None:
+def save(model: models.Autoencoder, facts: Card, *, folder: Path = WEIGHTS) -> None:
     """Write weights as float16 safetensors, then their card; each under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
     stored = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
@@ -159,7 +204,7 @@ def save(model: Autoencoder, facts: Card, *, folder: Path = WEIGHTS) -> None:
     _write(folder / f"{facts.name}.json", (json.dumps(asdict(complete), indent=1) + "\n").encode())
 
 
-def _architecture(model: Autoencoder) -> str:
+def _architecture(model: models.Autoencoder) -> str:
     return next(name for name, kind in ARCHITECTURES.items() if type(model) is kind)
 
 

@@ -54,3 +54,9 @@ def check_range(what: str, got: object, low: int, high: int) -> None:
     """Raise ValueError unless `got` is a whole number from `low` to `high`."""
     if not isinstance(got, int) or not low <= got <= high:
         raise ValueError(f"expected a whole {what} from {low} to {high}, got {got!r}")
+
+
+def check_channels(image: Tensor, expected: int) -> None:
+    """Raise ValueError unless the picture (C, H, W) has the channels that the codec was made for."""
+    if len(image) != expected:
+        raise ValueError(f"expected {expected} channels, got {len(image)} in a picture of shape {tuple(image.shape)}")

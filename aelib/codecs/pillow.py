@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aelib import containers
 from aelib import images as im
-from aelib.codecs.base import PictureCodec, check_range, pixel_limit
+from aelib.codecs.base import PictureCodec, check_channels, check_range, pixel_limit
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,18 @@ class Jpeg(PictureCodec):
 
 @dataclass(frozen=True)
 class WebP(PictureCodec):
-    """WebP by Pillow at its slowest setting: lossy (4:2:0) with a quality from 0 to 100, or lossless (None)."""
+    """WebP by Pillow.
+
+    Attributes
+    ----------
+    quality : int or None
+        0 (smallest) to 100 (best), lossy with 4:2:0 at the slowest method; None for lossless.
+    channels : {3, 1}
+        The format knows no grey: grey images are coded as RGB, and the codec is told what to give back.
+    """
 
     quality: int | None
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.quality is not None:
@@ -88,12 +97,13 @@ class WebP(PictureCodec):
         return "WebP lossless" if self.quality is None else f"WebP q{self.quality}"
 
     def _write(self, image: Tensor) -> bytes:
+        check_channels(image, self.channels)
         if self.quality is None:
             return im.write_picture(image, "WEBP", lossless=True, quality=75, method=4)
         return im.write_picture(image, "WEBP", quality=self.quality, method=6)
 
     def _read(self, stream: bytes) -> Tensor:
-        return _ungrey(im.read_picture(stream, file_format="WEBP", max_pixels=pixel_limit(stream)))
+        return im.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=pixel_limit(stream))
 
     def payload(self, stream: bytes) -> bytes:
         """Return the VP8 or VP8L chunk."""
@@ -110,10 +120,13 @@ class Avif(PictureCodec):
         0 (smallest) to 100 (best).
     speed : int
         0 (slowest, best) to 10.
+    channels : {3, 1}
+        What the images have; Pillow reads AVIF as RGB always, so the codec is told what to give back.
     """
 
     quality: int
     speed: int = 6
+    channels: int = 3
 
     def __post_init__(self) -> None:
         check_range("AVIF quality", self.quality, 0, 100)
@@ -126,11 +139,12 @@ class Avif(PictureCodec):
         return f"AVIF speed {self.speed} q{self.quality}"
 
     def _write(self, image: Tensor) -> bytes:
-        options: dict[str, Any] = {"subsampling": "4:4:4" if len(image) == 3 else "4:0:0"}
+        check_channels(image, self.channels)
+        options: dict[str, Any] = {"subsampling": "4:4:4" if self.channels == 3 else "4:0:0"}
         return im.write_picture(image, "AVIF", quality=self.quality, speed=self.speed, max_threads=1, **options)
 
     def _read(self, stream: bytes) -> Tensor:
-        return _ungrey(im.read_picture(stream, file_format="AVIF", max_pixels=pixel_limit(stream)))
+        return im.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=pixel_limit(stream))
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the mdat box."""
@@ -155,8 +169,3 @@ class Png(PictureCodec):
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the IDAT chunks."""
         return containers.png_payload(stream)
-
-
-def _ungrey(image: Tensor) -> Tensor:
-    """Return one channel where all three are equal: WebP and AVIF give grey pictures back as RGB."""
-    return image[:1] if bool((image == image[:1]).all()) else image

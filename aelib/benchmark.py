@@ -1,0 +1,198 @@
+"""The ruler: any codec and any images in, one point of rate and quality out, measured on bytes that were decoded."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aelib import images as im
+from aelib import metrics
+from aelib.codecs import Autoencoder, Codec
+
+SCHEMA = 1
+ACCOUNTINGS = ("file", "shared", "mosaic")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over images and the standard deviation between them."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a codec at one setting does to a set of images.
+
+    Attributes
+    ----------
+    codec : str
+        Codec and settings.
+    images, height, width : int
+    rate_file, rate_shared : Spread
+        Bit per pixel of the whole stream, and of its payload with one byte for the quality.
+    rate_mosaic : float or None
+        Bit per pixel of one file that holds all images (None if not measured); `psnr_mosaic` in dB is the mean PSNR of
+        the images cut out of it again.
+    mse : Spread
+        On the scale where white is 1.
+    psnr : Spread or None
+        Mean PSNR in dB; None where an image came back without error.
+    pooled_psnr : float or None
+        PSNR in dB of the mean MSE.
+    ssim : Spread or None
+        None for images below 11x11 pixels.
+    encode_seconds, decode_seconds : float
+        Per image, wall clock.
+    """
+
+    codec: str
+    images: int
+    height: int
+    width: int
+    rate_file: Spread
+    rate_shared: Spread
+    rate_mosaic: float | None
+    psnr_mosaic: float | None
+    mse: Spread
+    psnr: Spread | None
+    pooled_psnr: float | None
+    ssim: Spread | None
+    encode_seconds: float
+    decode_seconds: float
+
+
+def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: int = 1000) -> Point:
+    """Encode, decode from the bytes alone, and compare.
+
+    Parameters
+    ----------
+    codec : Codec
+    images : Tensor
+        uint8, (N, C, H, W), any size the codec takes.
+    mosaic : bool
+        Also measure one file of all images: for a picture format the square mosaic, for an autoencoder the payloads one
+        after the other, each behind its length, with one header.
+    batch_size : int
+        Images that are encoded and decoded at a time.
+    """
+    height, width = im.check(images).shape[2:]
+    streams: list[bytes] = []
+    decoded: list[Tensor] = []
+    encode_seconds = decode_seconds = 0.0
+    for part in torch.split(images, batch_size):
+        start = time.perf_counter()
+        own = codec.encode(part)
+        middle = time.perf_counter()
+        decoded.append(codec.decode(own))
+        encode_seconds += middle - start
+        decode_seconds += time.perf_counter() - middle
+        streams += own
+    restored = torch.cat(decoded)
+    payloads = [codec.payload(stream) + b"q" for stream in streams]
+    mse = metrics.mse(images, restored)
+    psnr = metrics.psnr(images, restored)
+    exact = bool((mse == 0).any())
+    rate_mosaic, psnr_mosaic = _mosaic(codec, images, streams, restored) if mosaic else (None, None)
+    return Point(
+        codec=codec.name,
+        images=len(images),
+        height=height,
+        width=width,
+        rate_file=_spread(metrics.bits_per_pixel(streams, height, width)),
+        rate_shared=_spread(metrics.bits_per_pixel(payloads, height, width)),
+        rate_mosaic=rate_mosaic,
+        psnr_mosaic=psnr_mosaic,
+        mse=_spread(mse),
+        psnr=None if exact else _spread(psnr),
+        pooled_psnr=None if not bool(mse.any()) else metrics.pooled_psnr(images, restored),
+        ssim=_spread(metrics.ssim(images, restored)) if min(height, width) >= metrics.SSIM_WINDOW else None,
+        encode_seconds=encode_seconds / len(images),
+        decode_seconds=decode_seconds / len(images),
+    )
+
+
+def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Tensor) -> tuple[float, float | None]:
+    """Return bit per pixel of one file of all images and the mean PSNR in dB of what comes out of it."""
+    count, _, height, width = images.shape
+    if isinstance(codec, Autoencoder):
+        payloads = [codec.payload(stream) for stream in streams]
+        header = streams[0].removesuffix(payloads[0])
+        one = header + b"".join(_length(len(payload)) + payload for payload in payloads)
+    else:
+        columns = max(1, round(count**0.5))
+        (one,) = codec.encode(im.tile(images, columns).unsqueeze(0))
+        restored = im.untile(codec.decode([one])[0], (height, width))[:count]
+    psnr = metrics.psnr(images, restored).mean()
+    return float(metrics.bits_per_pixel([one], height, width)) / count, float(psnr) if torch.isfinite(psnr) else None
+
+
+def _length(count: int) -> bytes:
+    """Return a length as a little-endian base-128 number: one byte below 128, two below 16,384."""
+    return bytes([count]) if count < 128 else bytes([count % 128 + 128]) + _length(count // 128)
+
+
+def _spread(values: Tensor) -> Spread:
+    return Spread(float(values.mean()), float(values.std(correction=0)))
+
+
+def curve(points: Iterable[Point], accounting: str = "shared") -> list[tuple[float, float]]:
+    """Return (bit per pixel, mean PSNR in dB) of lossy points by rising rate.
+
+    Parameters
+    ----------
+    points : iterable of Point
+    accounting : {"file", "shared", "mosaic"}
+    """
+    if accounting not in ACCOUNTINGS:
+        raise ValueError(f"expected an accounting out of {ACCOUNTINGS}, got {accounting!r}")
+    pairs = []
+    for point in points:
+        if accounting == "mosaic":
+            pair = (point.rate_mosaic, point.psnr_mosaic)
+        else:
+            rate = point.rate_file if accounting == "file" else point.rate_shared
+            pair = (rate.mean, point.psnr.mean if point.psnr else None)
+        if pair[0] is not None and pair[1] is not None:
+            pairs.append((pair[0], pair[1]))
+    return sorted(pairs)
+
+
+def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:
+    """Write points and what they were measured on as JSON, under a temporary name first."""
+    content = {"schema": SCHEMA, **about, "points": [asdict(point) for point in points]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
+    """Return the points of a JSON file written by `write`, and what it says about them.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or of another schema.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}")
+        return [_point(stored) for stored in content.pop("points")], content
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected results of schema {SCHEMA} in {file}, got {error!r}") from error
+
+
+def _point(stored: dict[str, Any]) -> Point:
+    values: dict[str, Any] = {k: Spread(**v) if isinstance(v, dict) else v for k, v in stored.items()}
+    return Point(**values)
