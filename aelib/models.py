@@ -142,7 +142,7 @@ class DenseAutoencoder(Autoencoder):
 ARCHITECTURES: dict[str, type[Autoencoder]] = {"conv": ConvAutoencoder, "dense": DenseAutoencoder}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tensor:
     """Return the latents of uint8 images (N, C, H, W) as float32 (N, K) on the CPU."""
     im.check(images, channels=model.channels, size=(model.size, model.size))
@@ -150,7 +150,7 @@ def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tenso
     return torch.cat([model.encode(im.to_float(part.to(device))).cpu() for part in torch.split(images, batch_size)])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 500) -> Tensor:
     """Return the uint8 images (N, C, H, W) that the model decodes from float latents (N, K).
 

@@ -1,0 +1,178 @@
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from aelib import benchmark, codecs, data, metrics, models, quantise
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("cifar10", "test", source="sample").images[:30]
+
+
+@pytest.fixture(scope="module")
+def autoencoder(images):
+    model = models.build("conv", 8).eval()
+    return codecs.Autoencoder(model, quantise.fit(model, images, probes=30))
+
+
+def test_the_numbers_of_jpeg_are_those_of_pillow_and_scikit_image(images):
+    point = benchmark.measure(codecs.Jpeg(60, "4:2:0"), images)
+    rates, errors, similarities = [], [], []
+    for image in images.permute(0, 2, 3, 1).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=60, subsampling="4:2:0", optimize=True)
+        other = np.asarray(Image.open(buffer))
+        rates.append(8 * len(buffer.getvalue()) / 1024)
+        errors.append(np.mean((other / 255 - image / 255) ** 2))
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+        similarities.append(structural_similarity(image / 255, other / 255, channel_axis=2, **options))
+    assert point.rate_file.mean == pytest.approx(np.mean(rates))
+    assert point.rate_file.deviation == pytest.approx(np.std(rates))
+    assert point.mse.mean == pytest.approx(np.mean(errors))
+    assert point.psnr.mean == pytest.approx(np.mean(-10 * np.log10(errors)))
+    assert point.pooled_psnr == pytest.approx(-10 * np.log10(np.mean(errors)))
+    assert point.ssim.mean == pytest.approx(np.mean(similarities))
+    assert (point.images, point.height, point.width) == (30, 32, 32)
+
+
+def test_the_shared_header_rate_is_the_payload_and_one_byte(images, autoencoder):
+    for codec in (autoencoder, codecs.Jpeg(50), codecs.WebP(50)):
+        streams = codec.encode(images)
+        expected = np.mean([8 * (len(codec.payload(stream)) + 1) / 1024 for stream in streams])
+        assert benchmark.measure(codec, images).rate_shared.mean == pytest.approx(expected)
+
+
+def test_a_mosaic_is_one_file_of_all_images(images):
+    codec = codecs.Jpeg(50)
+    point = benchmark.measure(codec, images, mosaic=True)
+    picture = torch.zeros(3, 6 * 32, 5 * 32, dtype=torch.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, 5)
+        picture[:, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = image
+    (stream,) = codec.encode(picture[None])
+    assert point.rate_mosaic == pytest.approx(8 * len(stream) / (30 * 1024))
+    assert point.rate_mosaic < point.rate_shared.mean < point.rate_file.mean
+
+
+def test_an_autoencoders_mosaic_has_one_header_and_a_length_per_image(images, autoencoder):
+    point = benchmark.measure(autoencoder, images, mosaic=True)
+    payloads = [len(autoencoder.payload(stream)) for stream in autoencoder.encode(images)]
+    assert max(payloads) < 128
+    assert point.rate_mosaic == pytest.approx(8 * (8 + sum(payloads) + 30) / (30 * 1024))
+    assert point.psnr_mosaic == pytest.approx(point.psnr.mean)
+
+
+def test_lossless_codecs_have_no_psnr(images):
+    point = benchmark.measure(codecs.Png(), images[:3])
+    assert (point.mse.mean, point.psnr, point.pooled_psnr, point.ssim.mean) == (0, None, None, pytest.approx(1))
+
+
+def test_images_of_any_size_are_measured_and_small_ones_have_no_ssim(noise):
+    assert benchmark.measure(codecs.Jpeg(50), noise(2, 3, 40, 24)).ssim is not None
+    assert benchmark.measure(codecs.Jpeg(50), noise(2, 1, 7, 40)).ssim is None
+
+
+def test_points_survive_json(tmp_path, images):
+    points = [benchmark.measure(codec, images, mosaic=True) for codec in (codecs.Jpeg(50), codecs.Png())]
+    benchmark.write(tmp_path / "new" / "points.json", points, {"dataset": "cifar10"})
+    assert benchmark.read(tmp_path / "new" / "points.json") == (points, {"schema": 1, "dataset": "cifar10"})
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["points.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"schema": 2, "points": []}', '{"schema": 1, "points": [{"codec": "JPEG"}]}']
+)
+def test_other_json_is_refused_by_name(tmp_path, content):
+    file = tmp_path / "points.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"expected results of schema 1 in .*points\.json, got"):
+        benchmark.read(file)
+
+
+def test_curves_rise_with_rate_and_leave_out_what_has_no_psnr(images):
+    points = [
+        benchmark.measure(codec, images[:5], mosaic=True) for codec in (codecs.Jpeg(80), codecs.Png(), codecs.Jpeg(20))
+    ]
+    for accounting in benchmark.ACCOUNTINGS:
+        curve = benchmark.curve(points, accounting)
+        assert curve == sorted(curve)
+        assert len(curve) == 2
+    assert benchmark.curve(points)[0] == (points[2].rate_shared.mean, points[2].psnr.mean)
+    assert benchmark.curve([replace(points[0], rate_mosaic=None)], "mosaic") == []
+    with pytest.raises(ValueError, match="expected an accounting out of"):
+        benchmark.curve(points, "free")
+
+
+def test_half_the_rate_is_minus_fifty_per_cent():
+    anchor = [(rate, 20 + 6 * np.log2(rate)) for rate in (1.0, 2.0, 3.0, 4.0, 8.0)]
+    other = [(rate / 2, quality) for rate, quality in anchor]
+    delta = metrics.bjontegaard_delta(anchor, other)
+    assert delta.rate == pytest.approx(-50)
+    assert delta.psnr == pytest.approx(6)
+    assert (delta.low, delta.high) == (pytest.approx(20), pytest.approx(38))
+    narrow = metrics.bjontegaard_delta(anchor, other, low=25, high=40)
+    assert (narrow.low, narrow.rate) == (pytest.approx(26), pytest.approx(-50))
+
+
+def test_curves_that_cannot_be_compared_are_refused():
+    points = [(1.0, 20.0), (2.0, 24.0), (3.0, 26.0), (4.0, 28.0)]
+    with pytest.raises(ValueError, match="expected at least 4 points a curve from 22 to inf dB, got 3"):
+        metrics.bjontegaard_delta(points, points, low=22)
+    with pytest.raises(ValueError, match=r"expected curves that overlap in quality, got an overlap from 30\.00 to 28"):
+        metrics.bjontegaard_delta(points, [(rate, psnr + 10) for rate, psnr in points])
+
+
+def test_the_hull_is_above_every_point_and_made_of_points():
+    rng = np.random.default_rng(0)
+    points = [(float(rate), float(10 * np.log2(1 + rate) + rng.normal())) for rate in rng.uniform(0, 5, 60)]
+    hull = metrics.convex_hull(points)
+    assert set(hull) <= set(points)
+    rates, quality = np.array(hull).T
+    assert (np.diff(rates) > 0).all()
+    assert (np.diff(np.diff(quality) / np.diff(rates)) < 0).all()
+    for rate, value in points:
+        assert value <= np.interp(rate, rates, quality) + 1e-9
+
+
+def test_an_autoencoder_stream_says_what_it_is_and_refuses_what_it_is_not(images, autoencoder):
+    (stream,) = autoencoder.encode(images[:1])
+    assert stream[:3] == b"AE\x01"
+    assert stream[5:8] == bytes([32, 32, 7])
+    cases = {
+        "expected a header of 8 bytes, got a stream of 3": stream[:3],
+        "expected a stream of b'AE' version 1, got b'PN' version 1": b"PN" + stream[2:],
+        "expected a stream of b'AE' version 1, got b'AE' version 2": b"AE\x02" + stream[3:],
+        "got one of model": stream[:3] + bytes([stream[3] ^ 1]) + stream[4:],
+        "expected images of 32x32, got 32x28": stream[:6] + b"\x1c" + stream[7:],
+        "expected a whole quality from 0 to 7, got 9": stream[:7] + b"\x09" + stream[8:],
+        "expected at most 54 bytes for 8 symbols, got 1000": stream[:8] + bytes(1000),
+    }
+    for message, broken in cases.items():
+        with pytest.raises(ValueError, match=message):
+            autoencoder.decode([broken])
+    with pytest.raises(ValueError, match="expected one or more streams, got none"):
+        autoencoder.decode([])
+
+
+def test_autoencoder_streams_of_all_qualities_decode_together_to_the_models_own_pictures(images, autoencoder):
+    streams, expected = [], []
+    latents = models.codes(autoencoder.model, images)
+    for quality in quantise.QUALITIES:
+        streams += replace(autoencoder, quality=quality).encode(images)
+        symbols = autoencoder.quantiser.symbols(latents, quality)
+        expected.append(models.pictures(autoencoder.model, autoencoder.quantiser.latents(symbols, quality)))
+    order = torch.randperm(len(streams), generator=torch.Generator().manual_seed(0))
+    decoded = autoencoder.decode([streams[index] for index in order])
+    assert torch.equal(decoded, torch.cat(expected)[order])
+
+
+def test_results_are_json_that_other_programs_read(tmp_path, images):
+    benchmark.write(tmp_path / "points.json", [benchmark.measure(codecs.Png(), images[:2])], {})
+    json.loads((tmp_path / "points.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

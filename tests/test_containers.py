@@ -1,0 +1,112 @@
+import struct
+import zlib
+
+import pytest
+import torch
+
+from aelib import containers
+from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
+
+
+def jpeg(*segments, scan):
+    parts = [b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments]
+    return b"\xff\xd8" + b"".join(parts) + b"\xff\xda\x00\x04\x01\x02" + scan + b"\xff\xd9"
+
+
+def test_jpeg_payload_is_the_scan_with_stuffed_bytes_and_restarts():
+    scan = b"abc\xff\x00def\xff\xd3ghi"
+    stream = jpeg((0xE0, b"JFIF"), (0xDB, bytes(65)), (0xC4, b"tables"), (0xC0, bytes(9)), scan=scan)
+    assert containers.jpeg_payload(stream, huffman_tables=False) == scan
+    own = containers.jpeg_payload(stream, huffman_tables=True)
+    assert own == b"\xff\xc4\x00\x08tables" + scan
+
+
+def test_jpeg_payload_joins_the_scans_of_a_progressive_file():
+    stream = jpeg((0xC2, bytes(9)), scan=b"one\xff\xda\x00\x03\x00two")
+    assert containers.jpeg_payload(stream, huffman_tables=False) == b"onetwo"
+
+
+def test_png_payload_is_the_contents_of_all_idat_chunks():
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    chunks = [chunk(b"IHDR", bytes(13)), chunk(b"IDAT", b"first"), chunk(b"IDAT", b"second"), chunk(b"IEND", b"")]
+    assert containers.png_payload(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)) == b"firstsecond"
+
+
+def test_webp_payload_is_the_picture_chunk_behind_padded_others():
+    body = b"ICCP" + struct.pack("<I", 3) + b"abc\0" + b"VP8L" + struct.pack("<I", 4) + b"data"
+    assert containers.webp_payload(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body) == b"data"
+
+
+def test_avif_payload_is_the_mdat_box():
+    def box(kind, body):
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    assert containers.avif_payload(box(b"ftyp", b"avif") + box(b"meta", bytes(9)) + box(b"mdat", b"coded")) == b"coded"
+
+
+def test_jpeg2000_payload_is_what_follows_the_start_of_data_in_every_tile_part():
+    def tile_part(packets):
+        return b"\xff\x90\x00\x0a" + bytes(2) + struct.pack(">I", 14 + len(packets)) + bytes(2) + b"\xff\x93" + packets
+
+    size = struct.pack(">IIII", 40, 30, 8, 6)
+    stream = b"\xff\x4f\xff\x51\x00\x14" + bytes(2) + size + tile_part(b"one") + tile_part(b"two") + b"\xff\xd9"
+    assert containers.jpeg2000_payload(stream) == b"onetwo"
+    assert containers.jpeg2000_size(stream) == (24, 32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (32, 32), (28, 28), (24, 32), (100, 7), (300, 256), (9, 2000)])
+def test_jpegxl_size_is_what_was_coded(size):
+    (stream,) = JpegXl(3.0).encode(torch.zeros(1, 3, *size, dtype=torch.uint8))
+    assert containers.jpegxl_size(stream) == size
+
+
+CODECS = [Jpeg(50), Jpeg(50, optimize=False), WebP(50), WebP(None), Avif(50, 9), Png(), Jpeg2000(30), JpegXl(3.0)]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_real_payloads_lie_in_the_file_and_what_is_left_hardly_depends_on_the_picture(codec):
+    generator = torch.Generator().manual_seed(0)
+    streams = codec.encode(torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8))
+    payloads = [codec.payload(stream) for stream in streams]
+    assert all(0 < len(payload) <= len(stream) for payload, stream in zip(payloads, streams, strict=True))
+    overheads = [len(stream) - len(payload) for stream, payload in zip(streams, payloads, strict=True)]
+    assert abs(overheads[0] - overheads[1]) <= 8  # variable-length size fields and padding
+
+
+def test_the_header_of_a_standard_jpeg_is_the_625_bytes_that_others_measured():
+    flat = torch.full((1, 3, 32, 32), 128, dtype=torch.uint8)
+    codec = Jpeg(50, "4:2:0", optimize=False)
+    (stream,) = codec.encode(flat)
+    assert (len(stream) - len(codec.payload(stream)), len(codec.payload(stream))) == (625, 16)
+
+
+PARSERS = {
+    "jpeg": lambda stream: containers.jpeg_payload(stream, huffman_tables=True),
+    "png": containers.png_payload,
+    "webp": containers.webp_payload,
+    "avif": containers.avif_payload,
+    "jpeg2000": containers.jpeg2000_payload,
+    "jpeg2000 size": containers.jpeg2000_size,
+    "jpegxl size": containers.jpegxl_size,
+}
+
+
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+@pytest.mark.parametrize("stream", [b"", b"\0", b"\xff", bytes(100), b"GIF89a" + bytes(50)])
+def test_foreign_streams_are_refused(parse, stream):
+    with pytest.raises(ValueError, match="expected"):
+        parse(stream)
+
+
+@pytest.mark.parametrize("codec", CODECS[:-1], ids=lambda codec: codec.name)
+def test_every_truncation_is_refused_or_gives_bytes(codec):
+    (stream,) = codec.encode(torch.full((1, 3, 16, 16), 90, dtype=torch.uint8))
+    refused = 0
+    for length in range(len(stream)):
+        try:
+            assert isinstance(codec.payload(stream[:length]), bytes)
+        except ValueError:
+            refused += 1
+    assert refused > len(stream) // 3

@@ -1,0 +1,149 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aelib import entropy
+
+
+def tables_for(symbols):
+    return [entropy.fit_table(column) for column in symbols.T]
+
+
+def laplace(seed, count, size, scale=6.0):
+    return np.rint(np.random.default_rng(seed).laplace(0, scale, (count, size))).astype(np.int64)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 6),
+    st.integers(1, 40),
+    st.sampled_from([0.0, 0.3, 5.0, 300.0]),
+    st.sampled_from([0.0, 0.3, 5.0, 3000.0, 1e9]),
+    st.integers(0, 1 << 30),
+)
+def test_any_symbols_come_back_whatever_the_tables_were_fitted_to(count, size, fitted, coded, seed):
+    tables = tables_for(laplace(seed, 50, size, fitted))
+    symbols = laplace(seed + 1, count, size, coded).clip(-(1 << 31), (1 << 31) - 1)
+    assert np.array_equal(entropy.decode(entropy.encode(symbols, tables), tables), symbols)
+
+
+def test_the_ends_of_32_bits_escape_and_come_back_and_more_is_refused():
+    tables = tables_for(laplace(0, 50, 3))
+    ends = np.array([[-(1 << 31), 0, (1 << 31) - 1]])
+    assert np.array_equal(entropy.decode(entropy.encode(ends, tables), tables), ends)
+    with pytest.raises(ValueError, match=r"expected symbols of 32 bits, got values from 0 to 2147483648"):
+        entropy.encode(np.array([[0, 0, 1 << 31]]), tables)
+
+
+def test_streams_are_within_half_a_byte_of_the_shannon_length():
+    tables = tables_for(laplace(0, 4000, 64))
+    symbols = laplace(1, 2000, 64)
+    lengths = np.array([len(stream) for stream in entropy.encode(symbols, tables)])
+    shannon = entropy.information(symbols, tables) / 8
+    # No prefix-free code can be shorter on average; a single stream may be, as its length is known from outside.
+    assert 0 < (lengths - shannon).mean() < 0.5
+    assert (lengths - shannon).max() < 2
+
+
+def test_information_is_the_sum_of_minus_log_probabilities():
+    table = entropy.Table(5, np.array([1 << 15, 1 << 14, 1 << 14]))
+    bits = entropy.information(np.array([[5, 5], [5, 6], [9, 6]]), [table, table])
+    # 9 is not in the table: its escape, of probability 1/4, and 32 bits.
+    assert bits.tolist() == [2, 3, 2 + 32 + 2]
+
+
+def test_known_streams_stay_the_same_for_ever():
+    half = entropy.Table(0, np.array([1 << 15, (1 << 15) - 1, 1]))
+    symbols = np.array([[0] * 16, [1] * 16, [0, 1] * 8, [1, 0] * 8])
+    # Fair bits are the binary digits themselves, up to the escape's sliver of probability; zeros at the end go.
+    assert [stream.hex() for stream in entropy.encode(symbols, [half] * 16)] == ["", "fffe", "5555", "aaaa"]
+
+
+def test_a_stream_does_not_depend_on_the_others_in_its_batch():
+    tables = tables_for(laplace(0, 500, 20))
+    symbols = laplace(1, 40, 20, 50.0)
+    together = entropy.encode(symbols, tables)
+    assert together == [entropy.encode(row[None], tables)[0] for row in symbols]
+    assert np.array_equal(entropy.decode(together[::-1], tables), symbols[::-1])
+
+
+def independent_decode(stream, tables):
+    """Decode one stream with unbounded integers and fractions of the interval: a second reading of the format."""
+    value = int.from_bytes(stream, "big") << (8 * 1000)
+    low, width = 0, 1 << 48
+    digits = 8 * len(stream) + 8000 - 48
+    symbols = []
+    for table in tables:
+        offset = (value >> digits) - low if digits >= 0 else (value << -digits) - low
+        step = width >> 16
+        index = max(i for i, start in enumerate(table.starts[:-1]) if int(start) * step <= offset)
+        low, width = low + step * int(table.starts[index]), step * int(table.frequencies[index])
+        symbols.append(table.low + index)
+        while width < 1 << 40:
+            low, width, digits = low << 8, width << 8, digits - 8
+    return symbols
+
+
+def test_an_independent_decoder_reads_the_same_symbols():
+    tables = tables_for(laplace(0, 3000, 30))
+    symbols = np.clip(laplace(1, 25, 30), [t.low for t in tables], [t.low + len(t.frequencies) - 2 for t in tables])
+    for stream, row in zip(entropy.encode(symbols, tables), symbols, strict=True):
+        assert independent_decode(stream, tables) == row.tolist()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=80))
+def test_any_bytes_decode_to_some_symbols_or_are_refused(stream):
+    tables = tables_for(laplace(0, 100, 10))
+    limit = 10 * 6 + 6
+    if len(stream) > limit:
+        with pytest.raises(ValueError, match=f"expected at most {limit} bytes for 10 symbols, got {len(stream)}"):
+            entropy.decode([stream], tables)
+    else:
+        symbols = entropy.decode([stream], tables)
+        assert symbols.shape == (1, 10)
+        assert np.abs(symbols).max() <= 1 << 31
+
+
+def test_tables_hold_every_value_that_was_seen_and_sum_to_a_power_of_two():
+    table = entropy.fit_table(np.array([-3] * 100_000 + [4]))
+    assert table.low == -3
+    assert len(table.frequencies) == 8 + 1
+    assert table.frequencies.min() >= 1
+    assert table.frequencies.sum() == 1 << 16
+
+
+def test_the_shannon_length_under_a_fitted_table_is_near_the_empirical_entropy():
+    symbols = laplace(3, 20_000, 1)
+    counts = np.bincount(symbols[:, 0] - symbols.min())
+    shares = counts[counts > 0] / len(symbols)
+    entropy_bits = -(shares * np.log2(shares)).sum()
+    mean = entropy.information(symbols, tables_for(symbols)).mean()
+    # Gibbs: never below; rounding to 2**-16 and the half counts cost little.
+    assert entropy_bits <= mean < entropy_bits + 0.01
+
+
+@pytest.mark.parametrize("frequencies", [[65536], [65536, 0], [1, 2], [65537, -1]])
+def test_tables_that_cannot_be_coded_with_are_refused(frequencies):
+    with pytest.raises(ValueError, match="expected two or more frequencies of at least 1 with sum 65536"):
+        entropy.Table(0, np.array(frequencies))
+
+
+def test_shapes_are_named():
+    tables = tables_for(laplace(0, 10, 3))
+    with pytest.raises(ValueError, match=r"expected symbols of shape \(N, 3\), got \(2, 4\)"):
+        entropy.encode(laplace(0, 2, 4), tables)
+    with pytest.raises(ValueError, match="different values in a table, got"):
+        entropy.fit_table(np.array([0, 1 << 20]))
+
+
+def test_long_streams_of_rare_symbols_have_room():
+    table = entropy.Table(0, np.array([30_000, 1, 35_535]))
+    symbols = np.ones((1, 3000), np.int64)
+    (stream,) = entropy.encode(symbols, [table] * 3000)
+    # Each costs 16 bits.
+    assert math.isclose(len(stream), 6000, abs_tol=2)
+    assert np.array_equal(entropy.decode([stream], [table] * 3000), symbols)
