@@ -39,6 +39,9 @@ lab: setup ## open JupyterLab on the notebooks
 weights: setup ## train all shipped models again (about an hour on two cores; goes on where it was stopped)
 	$(BIN)/python -m aelib.pretrain
 
+results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
+	$(BIN)/python benchmarks/results.py
+
 readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py
 

@@ -1,0 +1,113 @@
+"""Draw the tables of README.md from weight cards, results and executed notebooks; ``--check`` only compares."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from aelib import zoo
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "results" / "figures"
+FIGURE_WIDTH = 480
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
+def notebooks() -> list[Path]:
+    """Return the numbered notebooks in order."""
+    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def notebook_table() -> str:
+    """Return the table of notebooks: question, run time, figure."""
+    seconds = json.loads((ROOT / "results" / "notebooks.json").read_text(encoding="utf-8"))["seconds"]
+    rows = ["| notebook | its question | run time | figure |", "|---|---|---|---|"]
+    for file in notebooks():
+        first = "".join(json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"])
+        title = re.match(r"# (?:\d+ · )?(.+)", first)
+        if title is None:
+            raise ValueError(f"expected the question as the title of {file.name}, got {first[:80]!r}")
+        link = f"[{file.stem}](notebooks/{file.name})"
+        figure = f'<img src="results/figures/{file.stem}.png" width="240" alt="A figure of notebook {file.stem}">'
+        rows.append(f"| {link} | {title[1].strip()} | {seconds[file.stem]:.0f} s | {figure} |")
+    return "\n".join(rows)
+
+
+def zoo_table(dataset: str) -> str:
+    """Return the table of shipped weights: mean PSNR by K, beside PCA, and the size on disk."""
+    sizes = zoo.sizes(dataset, "conv")
+    count = zoo.card(zoo.model_name(dataset, "conv", sizes[0])).test["images"]
+    head = f"| {TITLES[dataset]}, mean PSNR in dB of {count:,} test images | "
+    rows = [head + " | ".join(f"K = {size}" for size in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    cards = {size: zoo.card(zoo.model_name(dataset, "conv", size)) for size in sizes}
+    rows.append("| PCA | " + " | ".join(f"{card.pca_mean_psnr:.2f}" for card in cards.values()) + " |")
+    for label, architecture in (("convolutional", "conv"), ("fully connected", "dense")):
+        known = zoo.sizes(dataset, architecture)
+        cells = [
+            f"{zoo.card(zoo.model_name(dataset, architecture, size)).test['mean_psnr']:.2f}" if size in known else "-"
+            for size in sizes
+        ]
+        rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    files = [(zoo.WEIGHTS / f"{card.name}.safetensors").stat().st_size for card in cards.values()]
+    rows.append("| convolutional, kB on disk | " + " | ".join(f"{size / 1000:.0f}" for size in files) + " |")
+    return "\n".join(rows)
+
+
+def blocks() -> dict[str, str]:
+    """Return what stands between the markers of README.md."""
+    return {"notebooks": notebook_table(), "mnist": zoo_table("mnist"), "cifar10": zoo_table("cifar10")}
+
+
+def filled(readme: str) -> str:
+    """Return the text of README.md with every block drawn anew."""
+    for name, table in blocks().items():
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(\n<!-- {name}:end -->)", re.DOTALL)
+        if len(pattern.findall(readme)) != 1:
+            raise ValueError(f"expected one block between <!-- {name}:begin --> and <!-- {name}:end --> in README.md")
+        readme = pattern.sub(lambda found, table=table: found[1] + table + found[2], readme)
+    return readme
+
+
+def write_figures() -> None:
+    """Write one small figure per notebook: the output of the cell tagged ``readme``, else the last picture."""
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for file in notebooks():
+        pictures, tagged = [], []
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if encoded := output.get("data", {}).get("image/png"):
+                    pictures.append(encoded)
+                    tagged += [encoded] if "readme" in cell["metadata"].get("tags", []) else []
+        if not pictures:
+            raise ValueError(f"expected executed figures in {file.name}, got none; run make notebooks first")
+        picture = Image.open(io.BytesIO(base64.b64decode("".join((tagged or pictures)[-1])))).convert("RGB")
+        picture.thumbnail((FIGURE_WIDTH, 10 * FIGURE_WIDTH))
+        picture.quantize(64).save(FIGURES / f"{file.stem}.png", optimize=True)
+
+
+def main() -> int:
+    """Rewrite README.md and its figures, or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if README.md is not up to date")
+    check = parser.parse_args().check
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = filled(old)
+    if check:
+        if new != old:
+            print("README.md is not what `make readme` draws", file=sys.stderr)
+        return int(new != old)
+    write_figures()
+    readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
