@@ -1,7 +1,7 @@
 """Measure every codec and every shipped model on the full test sets and write ``results/*.json``: ``make results``.
 
-One process per CPU, one series (a data set and a codec over its settings) at a time each. A stopped run goes on: finished
-series wait in ``runs/results`` and are moved to ``results`` when all are done.
+One process per CPU; each takes one series after the other, a data set and a codec over its settings. A stopped run
+goes on: finished series wait in ``runs/results`` and are moved to ``results`` when all are done.
 """
 
 from __future__ import annotations

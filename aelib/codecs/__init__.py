@@ -3,6 +3,7 @@
 from aelib.codecs.autoencoder import Autoencoder
 from aelib.codecs.base import Codec
 from aelib.codecs.codestreams import Jpeg2000, JpegXl
+from aelib.codecs.fixed_length import FixedLength
 from aelib.codecs.pillow import Avif, Jpeg, Png, WebP
 
-__all__ = ["Autoencoder", "Avif", "Codec", "Jpeg", "Jpeg2000", "JpegXl", "Png", "WebP"]
+__all__ = ["Autoencoder", "Avif", "Codec", "FixedLength", "Jpeg", "Jpeg2000", "JpegXl", "Png", "WebP"]
