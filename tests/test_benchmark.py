@@ -1,7 +1,9 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,19 @@ def test_autoencoder_streams_of_all_qualities_decode_together_to_the_models_own_
 def test_results_are_json_that_other_programs_read(tmp_path, images):
     benchmark.write(tmp_path / "points.json", [benchmark.measure(codecs.Png(), images[:2])], {})
     json.loads((tmp_path / "points.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+SCHEMA = json.loads((Path(__file__).parent.parent / "results" / "schema.json").read_text(encoding="utf-8"))
+ABOUT = {"dataset": "cifar10", "series": "x", "data_sha256": "0", "versions": {"aelib": "0"}, "hardware": "x"}
+
+
+def test_what_the_ruler_writes_is_what_the_schema_says(tmp_path, images, autoencoder):
+    points = [
+        benchmark.measure(codec, images[:3], mosaic=True) for codec in (codecs.Png(), codecs.Jpeg(9), autoencoder)
+    ]
+    benchmark.write(tmp_path / "points.json", points, ABOUT)
+    written = json.loads((tmp_path / "points.json").read_text())
+    jsonschema.validate(written, SCHEMA)
+    written["points"][0]["rate_file"]["mean"] = 0
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, SCHEMA)

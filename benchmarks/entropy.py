@@ -1,0 +1,107 @@
+"""What the entropy coder wastes and how fast it is, and what quantisation costs: ``python benchmarks/entropy.py``.
+
+Every shipped model on its full test set at the default quality; speed is the best of three runs. Where the package
+constriction is installed, its range coder codes the same symbols with the same tables in the same run, as a peer.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aelib import data, entropy, metrics, models, zoo
+
+RESULTS = Path(__file__).parent.parent / "results" / "entropy.json"
+HEADER = f"{'model':16} {'bytes':>7} {'over Shannon':>12} {'PSNR loss':>10} {'encode':>11} {'decode':>11}"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return the shortest of three runs."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def constriction_row(symbols: entropy.Int64, tables: tuple[entropy.Table, ...]) -> dict[str, float]:
+    """Return bytes over Shannon and encoding speed of constriction's range coder, one stream an image."""
+    import constriction
+
+    models_ = [
+        constriction.stream.model.Categorical(table.frequencies / entropy.TOTAL, perfect=False) for table in tables
+    ]
+    sizes: list[int] = []
+
+    def work() -> None:
+        sizes.clear()
+        for row in symbols:
+            encoder = constriction.stream.queue.RangeEncoder()
+            for table, model, symbol in zip(tables, models_, row, strict=True):
+                index = symbol - table.low
+                escape = len(table.frequencies) - 1
+                encoder.encode(int(index) if 0 <= index < escape else escape, model)
+            sizes.append(4 * len(encoder.get_compressed()))
+
+    taken = seconds(work)
+    return {
+        "bytes_over_shannon": float(np.mean(sizes) - entropy.information(symbols, tables).mean() / 8),
+        "encode_symbols_per_second": symbols.size / taken,
+    }
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Return the figures of one model."""
+    codec = zoo.load_codec(name)
+    images = data.load(name.split("-")[0], "test").images
+    latents = models.codes(codec.model, images)
+    symbols = codec.quantiser.symbols(latents, codec.quality)
+    tables = codec.quantiser.tables[codec.quality]
+    streams = entropy.encode(symbols, tables)
+    if not np.array_equal(entropy.decode(streams, tables), symbols):
+        raise AssertionError(f"{name}: the decoded symbols differ")
+    shannon = entropy.information(symbols, tables) / 8
+    lengths = np.array([len(stream) for stream in streams])
+    restored = models.pictures(codec.model, codec.quantiser.latents(symbols, codec.quality))
+    floats = metrics.psnr(images, models.pictures(codec.model, latents)).mean()
+    return {
+        "model": name,
+        "images": len(images),
+        "bytes": float(lengths.mean()),
+        "bytes_over_shannon": float((lengths - shannon).mean()),
+        "psnr_loss_db": float(floats - metrics.psnr(images, restored).mean()),
+        "encode_symbols_per_second": symbols.size / seconds(lambda: entropy.encode(symbols, tables)),
+        "decode_symbols_per_second": symbols.size / seconds(lambda: entropy.decode(streams, tables)),
+    }
+
+
+def main() -> None:
+    """Print the table and write it as JSON."""
+    rows = []
+    print(HEADER)
+    for name in zoo.names():
+        row = measure(name)
+        rows.append(row)
+        speeds = [f"{row[f'{way}_symbols_per_second'] / 1e6:7.2f} M/s" for way in ("encode", "decode")]
+        figures = f"{row['bytes']:7.2f} {row['bytes_over_shannon']:10.3f} B {row['psnr_loss_db']:7.3f} dB"
+        print(f"{name:16} {figures} {speeds[0]} {speeds[1]}", flush=True)
+    content: dict[str, Any] = {"schema": 1, "cpu_count": os.cpu_count(), "rows": rows}
+    if importlib.util.find_spec("constriction"):
+        codec = zoo.load_codec("cifar10-conv-64")
+        images = data.load("cifar10", "test").images[:1000]
+        symbols = codec.quantiser.symbols(models.codes(codec.model, images), codec.quality)
+        content["constriction"] = constriction_row(symbols, codec.quantiser.tables[codec.quality])
+        print(f"constriction, cifar10-conv-64: {content['constriction']}")
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
