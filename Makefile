@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .PHONY: help setup test check unit fast-notebooks notebooks lab weights results readme clean
 
@@ -32,6 +31,7 @@ fast-notebooks: setup ## every notebook, shortened, on the bundled sample; outpu
 
 notebooks: setup ## every notebook in full on the real data; outputs are written back
 	$(BIN)/python notebooks/execute.py
+	$(BIN)/python benchmarks/readme.py
 
 lab: setup ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

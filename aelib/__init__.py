@@ -1,15 +1,15 @@
 """Image compression with autoencoders, compared honestly with JPEG.
 
-The modules stand in layers; each imports only from layers above it:
+The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
 
-====  =======================================================
-0     :mod:`~aelib.images`
-1     :mod:`~aelib.data`, :mod:`~aelib.models`, :mod:`~aelib.metrics`
-2     :mod:`~aelib.train`, :mod:`~aelib.codecs`, :mod:`~aelib.latent`
-3     :mod:`~aelib.zoo`
-4     :mod:`~aelib.pretrain`, :mod:`~aelib.plots`
-5     :mod:`~aelib.widgets`
-====  =======================================================
+====  ===================================================================================
+0     images, entropy, containers
+1     sources, data (imports sources), models, metrics
+2     train, latent, quantise, codecs (imports quantise)
+3     zoo, benchmark
+4     pretrain, plots
+5     widgets
+====  ===================================================================================
 
 Shapes are written with N images, C channels, H rows, W columns and K latent numbers.
 """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aelib import images as im
 from aelib import metrics
-from aelib.codecs import Autoencoder, Codec
+from aelib.codecs import Autoencoder, Codec, FixedLength
 
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
@@ -80,8 +80,8 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
     images : Tensor
         uint8, (N, C, H, W), any size the codec takes.
     mosaic : bool
-        Also measure one file of all images: for a picture format the square mosaic, for an autoencoder the payloads one
-        after the other, each behind its length, with one header.
+        Also measure one file of all images: for a picture format the square mosaic; for an autoencoder the payloads one
+        after the other, each behind its length, with one header, and the pictures of the single streams.
     batch_size : int
         Images that are encoded and decoded at a time.
     """
@@ -124,7 +124,7 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
 def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Tensor) -> tuple[float, float | None]:
     """Return bit per pixel of one file of all images and the mean PSNR in dB of what comes out of it."""
     count, _, height, width = images.shape
-    if isinstance(codec, Autoencoder):
+    if isinstance(codec, (Autoencoder, FixedLength)):
         payloads = [codec.payload(stream) for stream in streams]
         header = streams[0].removesuffix(payloads[0])
         one = header + b"".join(_length(len(payload)) + payload for payload in payloads)

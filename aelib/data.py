@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def _full(name: str, source: str | None) -> tuple[Arrays | None, str]:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 arrays = _verify(name, download(name, Path(folder)), label)
-            except (OSError, ImportError, RuntimeError, subprocess.SubprocessError) as error:
+            except (OSError, ImportError, RuntimeError, HTTPException, subprocess.SubprocessError) as error:
                 reasons[label] = str(error)
                 print(f"aelib: {name} is not to be had from the {label} source: {error}", flush=True)
                 continue
@@ -211,9 +212,10 @@ def _write_cache(file: Path, arrays: Arrays) -> None:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         partial.replace(file)
     except OSError as error:
+        warnings.warn(f"{file.name} is not kept for the next run: {error}", stacklevel=2)
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-        warnings.warn(f"{file.name} is not kept for the next run: {error}", stacklevel=2)
 
 
 def write_sample(name: str, folder: Path, counts: dict[str, int]) -> None:

@@ -32,7 +32,7 @@ class Encoder:
         self._low = np.zeros(count, np.int64)
         self._range = np.full(count, _TOP, np.int64)
         self._length = np.zeros(count, np.int64)
-        # The first column takes a carry out of the first byte, which a valid interval never produces.
+        # A digit may exceed 255 by a carry that `finish` passes on; out of the first byte there is none.
         self._digits = np.zeros((count, 2 * symbols + 8), np.int32)
 
     def encode(self, start: Int64, frequency: Int64, rows: Int64 | slice = slice(None), bits: int = PRECISION) -> None:
@@ -152,10 +152,12 @@ def fit_table(symbols: Int64) -> Table:
     >>> fit_table(np.array([3, 3, 3, 4])).frequencies
     array([45874, 19660,     2])
     """
-    low = int(symbols.min())
+    if symbols.ndim != 1 or not len(symbols):
+        raise ValueError(f"expected one or more symbols of shape (N,), got {symbols.shape}")
+    low, high = int(symbols.min()), int(symbols.max())
+    if high - low >= TOTAL // 4:
+        raise ValueError(f"expected symbols in a range of at most {TOTAL // 4} values, got {low} to {high}")
     counts = np.bincount(symbols - low) + 0.5
-    if len(counts) > TOTAL // 4:
-        raise ValueError(f"expected at most {TOTAL // 4} different values in a table, got {len(counts)}")
     spare = TOTAL - 2 - len(counts)
     frequencies = 1 + np.floor(counts / counts.sum() * spare).astype(np.int64)
     frequencies[frequencies.argmax()] += TOTAL - 2 - frequencies.sum()
@@ -172,6 +174,8 @@ def encode(symbols: Int64, tables: Sequence[Table]) -> list[bytes]:
     ValueError
         Another shape, or a value that 32 bits cannot hold.
     """
+    if symbols.dtype.kind not in "iu":
+        raise TypeError(f"expected symbols of an integer dtype, got {symbols.dtype}")
     if symbols.ndim != 2 or symbols.shape[1] != len(tables):
         raise ValueError(f"expected symbols of shape (N, {len(tables)}), got {symbols.shape}")
     if symbols.size and not (symbols.min() >= -(1 << 31) and symbols.max() < 1 << 31):

@@ -150,10 +150,25 @@ def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
         Pillow's name of the format: "PNG", "JPEG", "WEBP", ...
     **options
         Passed to Pillow's writer: ``quality``, ``lossless``, ...
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype or shape, or a size that the format does not know.
     """
+    check(image.unsqueeze(0))
     array = image.permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
-    Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
+    try:
+        Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
+    except OSError as error:
+        size = f"{array.shape[0]}x{array.shape[1]}"
+        raise ValueError(f"expected a size that {file_format} knows, got {size} pixels: {error}") from error
     return buffer.getvalue()
 
 

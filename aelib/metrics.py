@@ -136,6 +136,8 @@ def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
     """
     if height < 1 or width < 1:
         raise ValueError(f"expected a height and a width of at least 1 pixel, got {height} and {width}")
+    if not streams:
+        raise ValueError("expected one or more streams, got none")
     for stream in streams:
         if not isinstance(stream, bytes):
             raise TypeError(f"expected streams of bytes, got {type(stream).__name__}; floats have no rate")

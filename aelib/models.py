@@ -27,20 +27,19 @@ class Autoencoder(nn.Module):
     decoder: nn.Module
 
     def __init__(self, latent_dim: int, channels: int = 3, size: int = 32) -> None:
-        if latent_dim < 1:
-            raise ValueError(f"expected latent_dim >= 1, got {latent_dim}")
+        if not isinstance(latent_dim, int) or latent_dim < 1:
+            raise ValueError(f"expected a whole latent_dim >= 1, got {latent_dim!r}")
         if channels not in (1, 3):
             raise ValueError(f"expected channels 1 or 3, got {channels}")
-        if size < 4 or size % 4:
-            raise ValueError(f"expected a size that is a positive multiple of 4, got {size}")
+        if not isinstance(size, int) or size < 4 or size % 4:
+            raise ValueError(f"expected a size that is a positive multiple of 4, got {size!r}")
         super().__init__()
         self.latent_dim, self.channels, self.size = latent_dim, channels, size
 
     def encode(self, x: Tensor) -> Tensor:
         """Map float images in [0, 1], (N, C, H, W), to latents, (N, K)."""
         expected = (self.channels, self.size, self.size)
-        if not x.is_floating_point():
-            raise TypeError(f"expected float images in [0, 1], got {x.dtype}; aelib.images.to_float converts")
+        self._check_dtype("images in [0, 1]", x, "; aelib.images.to_float converts")
         if tuple(x.shape[1:]) != expected or len(x) == 0:
             raise ValueError(f"expected images of shape (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}")
         latents: Tensor = self.encoder(x)
@@ -48,10 +47,16 @@ class Autoencoder(nn.Module):
 
     def decode_logits(self, z: Tensor) -> Tensor:
         """Map latents, (N, K), to the values before the sigmoid, (N, C, H, W)."""
+        self._check_dtype("latents", z)
         if z.ndim != 2 or z.shape[1] != self.latent_dim or len(z) == 0:
             raise ValueError(f"expected latents of shape (N, {self.latent_dim}), got {tuple(z.shape)}")
         logits: Tensor = self.decoder(z)
         return logits
+
+    def _check_dtype(self, what: str, got: Tensor, hint: str = "") -> None:
+        expected = next(self.parameters()).dtype
+        if not isinstance(got, Tensor) or got.dtype != expected:
+            raise TypeError(f"expected {what} as a tensor of {expected}, got {getattr(got, 'dtype', type(got))}{hint}")
 
     def decode(self, z: Tensor) -> Tensor:
         """Map latents, (N, K), to float images in [0, 1], (N, C, H, W)."""
@@ -158,8 +163,8 @@ def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 500) -> T
     some 1e-16 of a value, far too little to move a pixel from one of its 256 levels to the next, and the same latents
     give the same pictures everywhere.
     """
-    exact = copy.deepcopy(model).to("cpu", torch.float64)
-    parts = torch.split(latents.to("cpu", torch.float64), batch_size)
+    exact = copy.deepcopy(model).cpu().double()  # in two steps: Apple GPUs know no float64
+    parts = torch.split(latents.cpu().double(), batch_size)
     return torch.cat([im.to_uint8(exact.decode(part)) for part in parts])
 
 

@@ -1,4 +1,4 @@
-"""Figures: arrays and records in, matplotlib axes out; nothing is computed here and nothing is shown."""
+"""Figures: arrays and records in, matplotlib axes out; no quality or rate is computed here and nothing is shown."""
 
 from __future__ import annotations
 

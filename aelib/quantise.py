@@ -32,6 +32,8 @@ class Quantiser:
     tables: tuple[tuple[entropy.Table, ...], ...]
 
     def __post_init__(self) -> None:
+        if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
+            raise ValueError(f"expected finite steps above 0, got {self.steps}")
         if len(self.tables) != len(QUALITIES) or any(len(tables) != len(self.steps) for tables in self.tables):
             raise ValueError(
                 f"expected {len(QUALITIES)} qualities of {len(self.steps)} tables, got {[len(t) for t in self.tables]}"
@@ -51,6 +53,12 @@ def check_quality(quality: int) -> int:
     if quality not in QUALITIES or not isinstance(quality, int):
         raise ValueError(f"expected a whole quality from {QUALITIES[0]} to {QUALITIES[-1]}, got {quality!r}")
     return quality
+
+
+def check_latents(model: models.Autoencoder, quantiser: Quantiser) -> None:
+    """Raise ValueError unless the quantiser is one for as many latents as the model has."""
+    if len(quantiser.steps) != model.latent_dim:
+        raise ValueError(f"expected a quantiser of {model.latent_dim} latents, got one of {len(quantiser.steps)}")
 
 
 def fit(model: models.Autoencoder, images: Tensor, *, probes: int = 2000) -> Quantiser:

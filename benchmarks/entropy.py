@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,10 @@ def constriction_row(symbols: entropy.Int64, tables: tuple[entropy.Table, ...]) 
 def measure(name: str) -> dict[str, Any]:
     """Return the figures of one model."""
     codec = zoo.load_codec(name)
-    images = data.load(name.split("-")[0], "test").images
+    test = data.load(name.split("-")[0], "test")
+    if test.source == "sample":
+        raise ConnectionError("expected the full test sets, got the bundled sample")
+    images = test.images
     latents = models.codes(codec.model, images)
     symbols = codec.quantiser.symbols(latents, codec.quality)
     tables = codec.quantiser.tables[codec.quality]
@@ -93,7 +98,13 @@ def main() -> None:
         speeds = [f"{row[f'{way}_symbols_per_second'] / 1e6:7.2f} M/s" for way in ("encode", "decode")]
         figures = f"{row['bytes']:7.2f} {row['bytes_over_shannon']:10.3f} B {row['psnr_loss_db']:7.3f} dB"
         print(f"{name:16} {figures} {speeds[0]} {speeds[1]}", flush=True)
-    content: dict[str, Any] = {"schema": 1, "cpu_count": os.cpu_count(), "rows": rows}
+    content: dict[str, Any] = {
+        "schema": 1,
+        "data_sha256": {name: data.SHA256[name]["x_test"] for name in data.CLASSES},
+        "versions": {package: version(package) for package in ("aelib", "numpy", "torch")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "rows": rows,
+    }
     if importlib.util.find_spec("constriction"):
         codec = zoo.load_codec("cifar10-conv-64")
         images = data.load("cifar10", "test").images[:1000]

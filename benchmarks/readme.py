@@ -27,16 +27,18 @@ def notebooks() -> list[Path]:
 
 def notebook_table() -> str:
     """Return the table of notebooks: question, run time, figure."""
-    seconds = json.loads((ROOT / "results" / "notebooks.json").read_text(encoding="utf-8"))["seconds"]
-    rows = ["| notebook | its question | run time | figure |", "|---|---|---|---|"]
+    times = json.loads((ROOT / "results" / "notebooks.json").read_text(encoding="utf-8"))
+    seconds, cpus = times["seconds"], times["cpu_count"]
+    rows = [f"| notebook | its question | run time, {cpus} CPU cores | figure |", "|---|---|---|---|"]
     for file in notebooks():
         first = "".join(json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"])
         title = re.match(r"# (?:\d+ · )?(.+)", first)
         if title is None:
             raise ValueError(f"expected the question as the title of {file.name}, got {first[:80]!r}")
         link = f"[{file.stem}](notebooks/{file.name})"
+        taken = f"{seconds[file.stem]:.0f} s" if file.stem in seconds else "not measured"
         figure = f'<img src="results/figures/{file.stem}.png" width="240" alt="A figure of notebook {file.stem}">'
-        rows.append(f"| {link} | {title[1].strip()} | {seconds[file.stem]:.0f} s | {figure} |")
+        rows.append(f"| {link} | {title[1].strip()} | {taken} | {figure} |")
     return "\n".join(rows)
 
 
@@ -68,10 +70,10 @@ def blocks() -> dict[str, str]:
 def filled(readme: str) -> str:
     """Return the text of README.md with every block drawn anew."""
     for name, table in blocks().items():
-        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(\n<!-- {name}:end -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         if len(pattern.findall(readme)) != 1:
             raise ValueError(f"expected one block between <!-- {name}:begin --> and <!-- {name}:end --> in README.md")
-        readme = pattern.sub(lambda found, table=table: found[1] + table + found[2], readme)
+        readme = pattern.sub(lambda found, table=table: found[1] + table + "\n" + found[2], readme)
     return readme
 
 
@@ -105,7 +107,9 @@ def main() -> int:
             print("README.md is not what `make readme` draws", file=sys.stderr)
         return int(new != old)
     write_figures()
-    readme.write_text(new, encoding="utf-8")
+    partial = readme.with_suffix(".partial")
+    partial.write_text(new, encoding="utf-8", newline="\n")
+    partial.replace(readme)
     return 0
 
 

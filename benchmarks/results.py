@@ -1,7 +1,7 @@
 """Measure every codec and every shipped model on the full test sets and write ``results/*.json``: ``make results``.
 
 One process per CPU; each takes one series after the other, a data set and a codec over its settings. A stopped run
-goes on: finished series wait in ``runs/results`` and are moved to ``results`` when all are done.
+goes on: finished series wait in ``runs/results`` and are published in ``results`` when all are done.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,8 +65,7 @@ def run(dataset: str, label: str, count: int | None, folder: Path) -> str:
         made = [make() for make in {**classical(dataset), **learned(dataset)}[label]]
     except ImportError as error:
         return f"skipped: {error}"
-    points = [benchmark.measure(codec, images, mosaic=True) for codec in made]
-    about = {
+    about: dict[str, Any] = {
         "dataset": dataset,
         "series": label,
         "data_sha256": data.SHA256[dataset]["x_test"] if test.source != "sample" else "bundled sample",
@@ -75,7 +75,14 @@ def run(dataset: str, label: str, count: int | None, folder: Path) -> str:
         },
         "hardware": f"{platform.machine()}, 1 thread a process",
     }
-    benchmark.write(folder / f"{dataset}-{label}.json", points, about)
+    weights = zoo.WEIGHTS / f"{dataset}-{label}.safetensors"
+    if weights.is_file():
+        about["weights_sha256"] = zoo.card(weights.stem).sha256
+    file = folder / f"{dataset}-{label}.json"
+    if file.is_file() and benchmark.read(file)[1] == {"schema": benchmark.SCHEMA, **about}:
+        return "done before"
+    points = [benchmark.measure(codec, images, mosaic=True) for codec in made]
+    benchmark.write(file, points, about)
     return f"{len(points)} points in {time.perf_counter() - start:.0f} s"
 
 
@@ -86,26 +93,31 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished series wait")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the results are published")
     given = parser.parse_args()
+    if given.images and given.folder == ROOT / "results":
+        parser.error("--images is for a trial: give a --folder, results/ is for the full test sets")
+    runs = given.runs / (f"first-{given.images}" if given.images else "full")
     wanted = [(dataset, label) for dataset in data.CLASSES for label in {**learned(dataset), **classical(dataset)}]
     # The longest first, so that no process is left alone at the end.
     wanted.sort(key=lambda item: (item[1] not in ("avif", "jpegxl", "lossless"), item))
-    waiting = [item for item in wanted if not (given.runs / f"{item[0]}-{item[1]}.json").is_file()]
     failed = False
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        futures = {pool.submit(run, *item, given.images, given.runs): item for item in waiting}
+        futures = {pool.submit(run, *item, given.images, runs): item for item in wanted}
         for number, future in enumerate(as_completed(futures), 1):
             dataset, label = futures[future]
             try:
                 said = future.result()
             except Exception as error:  # one broken series must not lose the others
                 failed, said = True, f"failed: {error!r}"
-            print(f"[{number} of {len(waiting)}] {dataset} {label}: {said}", flush=True)
+            print(f"[{number} of {len(wanted)}] {dataset} {label}: {said}", flush=True)
     if failed:
         print("Some series failed; the others are kept, run the command again.", file=sys.stderr)
         return 1
     given.folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(given.runs.glob("*.json")):
-        shutil.move(file, given.folder / file.name)
+    for dataset, label in wanted:
+        if (file := runs / f"{dataset}-{label}.json").is_file():
+            partial = given.folder / f"{file.name}.partial"
+            shutil.copyfile(file, partial)
+            partial.replace(given.folder / file.name)
     return 0
 
 

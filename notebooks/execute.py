@@ -96,6 +96,8 @@ def main(names: list[str]) -> int:
     # Here, and not first in a notebook, so that the progress of the downloads is seen.
     sources = {data.load(name, "test").source for name in data.CLASSES}
     keep = not os.environ.get("AELIB_FAST") and "sample" not in sources
+    if "sample" in sources:
+        os.environ["AELIB_SOURCE"] = "sample"  # or every kernel would wait for the network again
     if not keep:
         print("A fast run, or one on the bundled sample: the stored outputs stay as they are.")
     failed = []

@@ -184,6 +184,19 @@ SCHEMA = json.loads((Path(__file__).parent.parent / "results" / "schema.json").r
 ABOUT = {"dataset": "cifar10", "series": "x", "data_sha256": "0", "versions": {"aelib": "0"}, "hardware": "x"}
 
 
+COMMITTED = sorted(
+    file for name in data.CLASSES for file in (Path(__file__).parent.parent / "results").glob(f"{name}-*.json")
+)
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_committed_results_keep_the_schema_and_are_of_the_full_test_sets(file):
+    content = json.loads(file.read_text(encoding="utf-8"))
+    jsonschema.validate(content, SCHEMA)
+    assert content["data_sha256"] == data.SHA256[content["dataset"]]["x_test"]
+    assert {point["images"] for point in content["points"]} == {10_000}
+
+
 def test_what_the_ruler_writes_is_what_the_schema_says(tmp_path, images, autoencoder):
     points = [
         benchmark.measure(codec, images[:3], mosaic=True) for codec in (codecs.Png(), codecs.Jpeg(9), autoencoder)

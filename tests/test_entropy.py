@@ -136,7 +136,7 @@ def test_shapes_are_named():
     tables = tables_for(laplace(0, 10, 3))
     with pytest.raises(ValueError, match=r"expected symbols of shape \(N, 3\), got \(2, 4\)"):
         entropy.encode(laplace(0, 2, 4), tables)
-    with pytest.raises(ValueError, match="different values in a table, got"):
+    with pytest.raises(ValueError, match="expected symbols in a range of at most 16384 values, got 0 to 1048576"):
         entropy.fit_table(np.array([0, 1 << 20]))
 
 

@@ -119,7 +119,7 @@ def test_build_refuses_unknown_architectures():
 
 def test_networks_refuse_other_inputs(noise):
     model = models.build("conv", 4)
-    with pytest.raises(TypeError, match=r"expected float images .* got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"expected images .* got torch\.uint8"):
         model(noise(1, 3, 32, 32))
     for shape in [(1, 1, 32, 32), (1, 3, 28, 28), (3, 32, 32), (0, 3, 32, 32)]:
         with pytest.raises(ValueError, match=r"expected images of shape \(N, 3, 32, 32\), got"):
@@ -127,6 +127,10 @@ def test_networks_refuse_other_inputs(noise):
     for shape in [(1, 5), (4,), (0, 4), (1, 4, 1)]:
         with pytest.raises(ValueError, match=r"expected latents of shape \(N, 4\), got"):
             model.decode(torch.zeros(shape))
+    with pytest.raises(TypeError, match=r"expected latents as a tensor of torch\.float32, got torch\.int64"):
+        model.decode(torch.zeros(1, 4, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"expected images .* got torch\.float64"):
+        model(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
 
 
 def test_codes_refuse_other_images(noise):

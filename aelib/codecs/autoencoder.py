@@ -11,7 +11,7 @@ from torch import Tensor
 from aelib import entropy, models
 from aelib import images as im
 from aelib.codecs import header
-from aelib.quantise import Quantiser, check_quality
+from aelib.quantise import Quantiser, check_latents, check_quality
 
 MAGIC = b"AE"
 
@@ -39,10 +39,7 @@ class Autoencoder:
 
     def __post_init__(self) -> None:
         check_quality(self.quality)
-        if len(self.quantiser.steps) != self.model.latent_dim:
-            raise ValueError(
-                f"expected a quantiser of {self.model.latent_dim} latents, got one of {len(self.quantiser.steps)}"
-            )
+        check_latents(self.model, self.quantiser)
 
     @property
     def name(self) -> str:
@@ -52,7 +49,7 @@ class Autoencoder:
 
     @cached_property
     def _model_id(self) -> int:
-        return header.model_id(self.model, self.quantiser.steps)
+        return header.model_id(self.model, self.quantiser)
 
     def encode(self, images: Tensor) -> list[bytes]:
         """Turn uint8 images (N, C, H, W) of the model's size into N streams."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from aelib import images as im
 from aelib import models
 from aelib.codecs import header
-from aelib.quantise import QUALITIES, Quantiser
+from aelib.quantise import QUALITIES, Quantiser, check_latents
 
 MAGIC = b"AF"
 _FLOATS: dict[int, str] = {32: "<f4", 16: "<f2"}
@@ -39,6 +39,7 @@ class FixedLength:
     bits: int
 
     def __post_init__(self) -> None:
+        check_latents(self.model, self.quantiser)
         if self.bits not in (*range(1, 9), *_FLOATS):
             raise ValueError(f"expected 1 to 8, 16 or 32 bits per latent, got {self.bits!r}")
 
@@ -49,7 +50,7 @@ class FixedLength:
 
     @cached_property
     def _model_id(self) -> int:
-        return header.model_id(self.model, self.quantiser.steps)
+        return header.model_id(self.model, self.quantiser)
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.float64]:

@@ -6,18 +6,20 @@ import hashlib
 import struct
 
 import numpy as np
-import numpy.typing as npt
 
 from aelib.models import Autoencoder
+from aelib.quantise import Quantiser
 
 VERSION = 1
 _LAYOUT = struct.Struct(">2sBHBBB")  # magic, version, model, height, width, setting
 SIZE = _LAYOUT.size
 
 
-def model_id(model: Autoencoder, steps: npt.NDArray[np.float64]) -> int:
-    """Return 16 bits that tell this model and its quantiser's steps from others."""
-    digest = hashlib.sha256(steps.tobytes())
+def model_id(model: Autoencoder, quantiser: Quantiser) -> int:
+    """Return 16 bits that tell this model, its steps and its tables from others."""
+    digest = hashlib.sha256(quantiser.steps.tobytes())
+    for table in (table for tables in quantiser.tables for table in tables):
+        digest.update(np.append(table.low, table.frequencies).astype("<i8").tobytes())
     for value in model.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())
     return int.from_bytes(digest.digest()[:2], "big")
