@@ -73,6 +73,9 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         checkpoint=runs / f"{name}.pt",
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
+    command = f"python -m aelib.pretrain {name}"
+    command += f" --epochs {settings.epochs}" if settings.epochs != RECIPES[architecture].epochs else ""
+    command += f" --source {source}" if source else ""
     shipped = zoo.rounded(model)
     linear = latent.fit_image_pca(training.images, latent_dim).reconstruct(test.images, latent_dim)
     before_rounding = metrics.psnr(test.images, models.reconstruct(model, test.images)).mean()
@@ -86,7 +89,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         parameters=sum(p.numel() for p in model.parameters()),
         test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
         pca_mean_psnr=round(float(metrics.psnr(test.images, linear).mean()), 4),
-        recipe={**asdict(settings), "command": f"python -m aelib.pretrain {name}"},
+        recipe={**asdict(settings), "command": command},
         history={
             "train_loss": [epoch.train_loss for epoch in history],
             "validation_loss": [epoch.validation_loss for epoch in history],
@@ -99,8 +102,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         hardware=f"{platform.machine()}, {torch.get_num_threads()} thread(s), {next(model.parameters()).device}",
         seconds=round(sum(epoch.seconds for epoch in history), 1),
     )
-    zoo.save(shipped, facts, folder=folder)
-    zoo.save_tables(name, quantise.fit(shipped, training.images), folder=folder)
+    zoo.save(shipped, quantise.fit(shipped, training.images), facts, folder=folder)
     print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
 
@@ -124,6 +126,12 @@ def _parse(name: str) -> tuple[str, str, int]:
     return parts[0], parts[1], int(parts[2])
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def _run_all(names: list[str], jobs: int, arguments: list[str]) -> int:
     """Run one process per model, `jobs` at a time: small networks gain little from a second thread."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -143,15 +151,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the models named on the command line, or all that are shipped."""
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
     parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's number")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--epochs", type=_positive, help="instead of the recipe's number")
+    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training checkpoints")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
     names = given.names or all_names()
-    for name in names:
-        _parse(name)
+    try:
+        for name in names:
+            _parse(name)
+    except ValueError as error:
+        parser.error(str(error))
+    if (given.epochs or given.source == "sample") and given.folder == zoo.WEIGHTS:
+        parser.error(
+            "--epochs and --source sample are for trials: give a --folder, the default holds the shipped weights"
+        )
     if len(names) > 1:
         passed = ["--runs", str(given.runs), "--folder", str(given.folder)]
         passed += ["--epochs", str(given.epochs)] if given.epochs else []

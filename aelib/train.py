@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -52,8 +52,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"expected epochs and batch_size >= 1, got {self.epochs} and {self.batch_size}")
+        for name, got in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not isinstance(got, int) or got < 1:
+                raise ValueError(f"expected whole {name} >= 1, got {got!r}")
         if not (self.learning_rate > 0 and 0 <= self.warmup < 1):
             raise ValueError(
                 f"expected learning_rate > 0 and 0 <= warmup < 1, got {self.learning_rate} and {self.warmup}"
@@ -123,9 +124,11 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        Images of another dtype or shape than the model takes; a checkpoint of other settings or damaged.
+        Images of another dtype or shape than the model takes; a checkpoint of other settings or images, or damaged.
+    RuntimeError
+        There is no such device.
     FloatingPointError
-        The loss is no longer finite.
+        A loss is no longer finite; the checkpoint is that of the epoch before.
     """
     settings = settings or Settings()
     expected = (model.size, model.size)
@@ -134,21 +137,20 @@ def fit(
     target = pick_device(device)
     model.to(target)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    history = _restore(checkpoint, model, optimizer, settings) if checkpoint and checkpoint.exists() else []
+    origin = {"settings": asdict(settings), "images": _digest(images), "validation": _digest(validation)}
+    history = _restore(checkpoint, model, optimizer, origin) if checkpoint and checkpoint.exists() else []
+    images = images.to(target)
     for number in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
-        train_loss = _train_epoch(model, images.to(target), optimizer, settings, number)
-        history.append(
-            Epoch(
-                number,
-                train_loss,
-                evaluate(model, validation, loss=settings.loss),
-                optimizer.param_groups[0]["lr"],
-                time.perf_counter() - start,
-            )
-        )
+        train_loss = _train_epoch(model, images, optimizer, settings, number)
+        validation_loss = evaluate(model, validation, loss=settings.loss)
+        if not math.isfinite(train_loss + validation_loss):
+            losses = f"{train_loss} in training and {validation_loss} in validation"
+            raise FloatingPointError(f"expected finite losses in epoch {number}, got {losses}; lower learning_rate")
+        rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
+        history.append(Epoch(number, train_loss, validation_loss, rate, seconds))
         if checkpoint:
-            _save(checkpoint, model, optimizer, settings, history)
+            _save(checkpoint, model, optimizer, origin, history)
         if progress:
             progress(history[-1])
     model.eval()
@@ -174,10 +176,7 @@ def _train_epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += loss.detach() * len(batch)
-    mean = float(total) / len(images)
-    if not math.isfinite(mean):
-        raise FloatingPointError(f"expected a finite training loss in epoch {number}, got {mean}; lower learning_rate")
-    return mean
+    return float(total) / len(images)
 
 
 def learning_rate(settings: Settings, done: float) -> float:
@@ -196,6 +195,8 @@ def learning_rate(settings: Settings, done: float) -> float:
 def evaluate(model: Autoencoder, images: Tensor, *, loss: str = "mse", batch_size: int = 500) -> float:
     """Return the mean loss over uint8 images (N, C, H, W), each image counted alike."""
     im.check(images, channels=model.channels, size=(model.size, model.size))
+    if loss not in LOSSES:
+        raise ValueError(f"expected a loss out of {tuple(LOSSES)}, got {loss!r}")
     model.eval()
     device = next(model.parameters()).device
     total = 0.0
@@ -205,36 +206,47 @@ def evaluate(model: Autoencoder, images: Tensor, *, loss: str = "mse", batch_siz
     return total / len(images)
 
 
+def _digest(images: Tensor) -> str:
+    return hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()[:16]
+
+
 def _save(
-    file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, settings: Settings, history: list[Epoch]
+    file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, origin: dict[str, Any], history: list[Epoch]
 ) -> None:
+    """Write under a temporary name, then rename: a killed run leaves the checkpoint of the epoch before."""
     state = {
-        "settings": asdict(settings),
+        **origin,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(epoch) for epoch in history],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    torch.save(state, partial)
-    partial.replace(file)
+    try:
+        torch.save(state, partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _restore(file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, settings: Settings) -> list[Epoch]:
+def _restore(file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, origin: dict[str, Any]) -> list[Epoch]:
+    """Load the checkpoint into model and optimizer, and return its history; refuse one of another origin."""
     device = next(model.parameters()).device
     try:
         state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-        stored = Settings(**state["settings"])
+        stored = {key: state[key] for key in origin}
         history = [Epoch(**epoch) for epoch in state["history"]]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError) as error:
-        raise ValueError(f"expected a checkpoint written by aelib.train.fit in {file}, got {error!r}") from error
-    if stored != settings:
-        raise ValueError(f"expected a checkpoint trained with {settings}, got {stored} in {file}")
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
+        if stored == origin:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+    # torch raises many kinds of error on other files, UnpicklingError, IndexError and AttributeError among them.
+    except Exception as error:
         raise ValueError(
-            f"expected a checkpoint of this {type(model).__name__}, got another in {file}: {error}"
+            f"expected a checkpoint of this {type(model).__name__} by aelib.train.fit in {file}, got {error!r}; "
+            "delete the file to train from the start"
         ) from error
-    optimizer.load_state_dict(state["optimizer"])
+    if stored != origin:
+        differing = {key: (origin[key], stored[key]) for key in origin if stored[key] != origin[key]}
+        said = "; ".join(f"{key}: expected {own}, got {other}" for key, (own, other) in differing.items())
+        raise ValueError(f"expected a checkpoint of the same settings and images in {file}, but {said}")
     return history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -52,8 +53,8 @@ class Card:
     hardware : str
     seconds : float
         Wall-clock time of training.
-    sha256 : str
-        Of the weight file.
+    sha256, tables_sha256 : str
+        Of the weight file, and of the file of the quantiser's steps and tables.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Card:
     hardware: str
     seconds: float
     sha256: str = ""
+    tables_sha256: str = ""
 
 
 def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
@@ -164,8 +166,12 @@ def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoen
     """
     model = load(name, folder=folder)
     file = folder / f"{name}.tables.safetensors"
+    expected = card(name, folder=folder).tables_sha256
     try:
-        stored = {key: value.numpy() for key, value in load_tensors(file.read_bytes()).items()}
+        content = file.read_bytes()
+        if (got := hashlib.sha256(content).hexdigest()) != expected:
+            raise ValueError(f"SHA-256 {got} instead of its card's {expected}")
+        stored = {key: value.numpy() for key, value in load_tensors(content).items()}
         ends = np.cumsum(stored["counts"].astype(np.int64))
         columns = np.split(stored["frequencies"].astype(np.int64), ends[:-1])
         tables = [entropy.Table(int(low), column) for low, column in zip(stored["lows"], columns, strict=True)]
@@ -176,19 +182,6 @@ def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoen
     return Autoencoder(model, quantiser, quality)
 
 
-def save_tables(name: str, quantiser: Quantiser, *, folder: Path = WEIGHTS) -> None:
-    """Write the steps and tables of a model beside its weights."""
-    tables = [table for quality in quantiser.tables for table in quality]
-    frequencies = np.concatenate([table.frequencies for table in tables])
-    stored = {
-        "steps": torch.from_numpy(quantiser.steps),
-        "lows": torch.tensor([table.low for table in tables], dtype=torch.int32),
-        "counts": torch.tensor([len(table.frequencies) for table in tables], dtype=torch.int32),
-        "frequencies": torch.from_numpy(frequencies.astype(np.uint16)),
-    }
-    _write(folder / f"{name}.tables.safetensors", save_tensors(stored))
-
-
 def rounded(model: models.Autoencoder) -> models.Autoencoder:
     """Return a copy in eval mode on the CPU whose weights are those that float16 on disk keeps."""
     copy = build(_architecture(model), model.latent_dim, channels=model.channels, size=model.size)
@@ -196,13 +189,28 @@ def rounded(model: models.Autoencoder) -> models.Autoencoder:
     return copy.eval()
 
 
-def save(model: models.Autoencoder, facts: Card, *, folder: Path = WEIGHTS) -> None:
-    """Write weights as float16 safetensors, then their card; each under a temporary name first."""
+def save(model: models.Autoencoder, quantiser: Quantiser, facts: Card, *, folder: Path = WEIGHTS) -> None:
+    """Write weights as float16 safetensors, steps and tables, and last the card, which holds the hashes of both."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
-    complete = Card(**{**asdict(facts), "sha256": hashlib.sha256(stored).hexdigest()})
-    _write(folder / f"{facts.name}.safetensors", stored)
-    _write(folder / f"{facts.name}.json", (json.dumps(asdict(complete), indent=1) + "\n").encode())
+    weights = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
+    tables = _tables_bytes(quantiser)
+    hashes = {"sha256": hashlib.sha256(weights).hexdigest(), "tables_sha256": hashlib.sha256(tables).hexdigest()}
+    _write(folder / f"{facts.name}.safetensors", weights)
+    _write(folder / f"{facts.name}.tables.safetensors", tables)
+    _write(folder / f"{facts.name}.json", (json.dumps({**asdict(facts), **hashes}, indent=1) + "\n").encode())
+
+
+def _tables_bytes(quantiser: Quantiser) -> bytes:
+    tables = [table for quality in quantiser.tables for table in quality]
+    frequencies = np.concatenate([table.frequencies for table in tables])
+    return save_tensors(
+        {
+            "steps": torch.from_numpy(quantiser.steps),
+            "lows": torch.tensor([table.low for table in tables], dtype=torch.int32),
+            "counts": torch.tensor([len(table.frequencies) for table in tables], dtype=torch.int32),
+            "frequencies": torch.from_numpy(frequencies.astype(np.uint16)),
+        }
+    )
 
 
 def _architecture(model: models.Autoencoder) -> str:
@@ -210,6 +218,9 @@ def _architecture(model: models.Autoencoder) -> str:
 
 
 def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(file)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -159,19 +160,34 @@ def test_a_codec_wants_the_quantiser_of_its_model(digits_codec):
 
 
 def test_tables_survive_the_disk_and_damage_is_named(tmp_path, digits_codec):
-    for suffix in ("json", "safetensors"):
-        file = f"mnist-conv-16.{suffix}"
-        (tmp_path / file).write_bytes((zoo.WEIGHTS / file).read_bytes())
-    with pytest.raises(ValueError, match=r"expected the steps and tables of mnist-conv-16 in .*, got"):
-        zoo.load_codec("mnist-conv-16", folder=tmp_path)
-    zoo.save_tables("mnist-conv-16", digits_codec.quantiser, folder=tmp_path)
-    loaded = zoo.load_codec("mnist-conv-16", folder=tmp_path).quantiser
+    name = "mnist-conv-16"
+    zoo.save(digits_codec.model, digits_codec.quantiser, zoo.card(name), folder=tmp_path)
+    loaded = zoo.load_codec(name, folder=tmp_path).quantiser
     assert (loaded.steps == digits_codec.quantiser.steps).all()
     for quality in quantise.QUALITIES:
         for own, other in zip(loaded.tables[quality], digits_codec.quantiser.tables[quality], strict=True):
             assert own.low == other.low
             assert (own.frequencies == other.frequencies).all()
-    stored = (tmp_path / "mnist-conv-16.tables.safetensors").read_bytes()
-    (tmp_path / "mnist-conv-16.tables.safetensors").write_bytes(stored[:-5])
+    file = tmp_path / f"{name}.tables.safetensors"
+    stored = file.read_bytes()
+    for broken in (stored[:-5], bytes([*stored[:-1], stored[-1] ^ 1]), b""):
+        file.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"expected the steps and tables of mnist-conv-16 in .*, got SHA-256"):
+            zoo.load_codec(name, folder=tmp_path)
+    file.unlink()
     with pytest.raises(ValueError, match=r"expected the steps and tables of mnist-conv-16 in .*, got"):
-        zoo.load_codec("mnist-conv-16", folder=tmp_path)
+        zoo.load_codec(name, folder=tmp_path)
+
+
+@pytest.mark.parametrize("steps", [[0.0] * 16, [float("nan")] * 16, [-1.0] * 16])
+def test_steps_that_cannot_be_divided_by_are_refused(digits_codec, steps):
+    with pytest.raises(ValueError, match="expected finite steps above 0, got"):
+        quantise.Quantiser(np.array(steps), digits_codec.quantiser.tables)
+
+
+def test_other_tables_are_another_model(digits_codec, digits):
+    tables = digits_codec.quantiser.tables
+    moved = tuple(tuple(replace(table, low=table.low + 1) for table in column) for column in tables)
+    other = replace(digits_codec, quantiser=quantise.Quantiser(digits_codec.quantiser.steps, moved))
+    with pytest.raises(ValueError, match=r"expected a stream of model .*, got one of model"):
+        other.decode(digits_codec.encode(digits[:1]))

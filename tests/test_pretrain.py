@@ -56,7 +56,8 @@ def test_the_card_says_what_the_weights_reach(folders, samples, capsys):
     assert card.test["mse"] == pytest.approx(float(metrics.mse(images, restored).mean()), abs=1e-7)
     assert card.test["ssim"] == pytest.approx(float(metrics.ssim(images, restored).mean()), abs=1e-5)
     assert card.data_sha256 == {}, "the sample is not the published data set"
-    assert card.recipe == {**dataclasses.asdict(settings), "command": "python -m aelib.pretrain mnist-dense-4"}
+    command = "python -m aelib.pretrain mnist-dense-4 --epochs 1 --source sample"
+    assert card.recipe == {**dataclasses.asdict(settings), "command": command}
     assert len(card.history["train_loss"]) == 1
     printed = capsys.readouterr().out
     assert "mnist-dense-4  epoch   1  train" in printed
@@ -112,10 +113,34 @@ def test_all_models_by_default_and_failures_are_named(commands, monkeypatch, cap
 @pytest.mark.parametrize(
     "name", ["mnist", "mnist-conv", "mnist-conv-x", "mnist-conv-0", "mnist-conv--2", "fashion-conv-2"]
 )
-def test_other_names_are_refused_before_anything_runs(name, commands):
-    with pytest.raises(ValueError, match=f"expected DATASET-ARCHITECTURE-K .*, got {name!r}"):
+def test_other_names_are_refused_before_anything_runs(name, commands, capsys):
+    with pytest.raises(SystemExit):
         pretrain.main(["mnist-conv-2", name])
+    assert f"got {name!r}" in capsys.readouterr().err
     assert commands[0] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "expected a whole number of at least 1, got '0'"),
+        (["--jobs", "0"], "expected a whole number of at least 1, got '0'"),
+        (["--epochs", "1"], "give a --folder, the default holds the shipped weights"),
+        (["--source", "sample"], "give a --folder, the default holds the shipped weights"),
+    ],
+)
+def test_trials_do_not_touch_the_shipped_weights(arguments, message, commands, capsys):
+    with pytest.raises(SystemExit):
+        pretrain.main(arguments)
+    assert message in capsys.readouterr().err
+    assert commands[0] == []
+
+
+def test_a_checkpoint_of_other_images_is_refused(folders, tmp_path):
+    model, training, validation = start()
+    train.fit(model, training, validation, SETTINGS, checkpoint=tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"expected a checkpoint of the same settings and images in .*, but images: "):
+        train.fit(model, training[1:], validation, SETTINGS, checkpoint=tmp_path / "model.pt")
 
 
 def test_the_sample_does_not_stand_in_unasked(folders, monkeypatch):

@@ -3,11 +3,17 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
-from aelib import data, latent, metrics, models, pretrain, zoo
+from aelib import data, entropy, latent, metrics, models, pretrain, quantise, zoo
+
+
+def quantiser_for(model):
+    table = entropy.fit_table(np.array([0, 1]))
+    return quantise.Quantiser(np.ones(model.latent_dim), ((table,) * model.latent_dim,) * 8)
 
 
 def card_for(model, name="mnist-conv-4", **changes):
@@ -39,9 +45,9 @@ def model():
 @pytest.fixture
 def folder(model, tmp_path):
     """Weights of two sizes, neither of them shipped."""
-    zoo.save(model, card_for(model), folder=tmp_path / "weights")
+    zoo.save(model, quantiser_for(model), card_for(model), folder=tmp_path / "weights")
     wide = models.build("conv", 12, channels=1, size=28)
-    zoo.save(wide, card_for(wide, "mnist-conv-12"), folder=tmp_path / "weights")
+    zoo.save(wide, quantiser_for(wide), card_for(wide, "mnist-conv-12"), folder=tmp_path / "weights")
     return tmp_path / "weights"
 
 
@@ -163,8 +169,9 @@ def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(zoo.Path, "write_bytes", dies)
+        other = models.build("conv", 4, channels=1, size=28, seed=2)
         with pytest.raises(KeyboardInterrupt):
-            zoo.save(models.build("conv", 4, channels=1, size=28, seed=2), card_for(model), folder=folder)
+            zoo.save(other, quantiser_for(other), card_for(model), folder=folder)
     assert (folder / "mnist-conv-4.safetensors").read_bytes() == before
     assert zoo.load("mnist-conv-4", folder=folder).latent_dim == 4
     assert zoo.names(folder=folder) == ["mnist-conv-4", "mnist-conv-12"]
