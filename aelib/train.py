@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -150,7 +151,8 @@ def fit(
         rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
         history.append(Epoch(number, train_loss, validation_loss, rate, seconds))
         if checkpoint:
-            _save(checkpoint, model, optimizer, origin, history)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            _save(checkpoint, {**origin, **state, "history": [asdict(epoch) for epoch in history]})
         if progress:
             progress(history[-1])
     model.eval()
@@ -210,16 +212,8 @@ def _digest(images: Tensor) -> str:
     return hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()[:16]
 
 
-def _save(
-    file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, origin: dict[str, Any], history: list[Epoch]
-) -> None:
+def _save(file: Path, state: dict[str, Any]) -> None:
     """Write under a temporary name, then rename: a killed run leaves the checkpoint of the epoch before."""
-    state = {
-        **origin,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": [asdict(epoch) for epoch in history],
-    }
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
@@ -233,13 +227,16 @@ def _restore(file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, o
     """Load the checkpoint into model and optimizer, and return its history; refuse one of another origin."""
     device = next(model.parameters()).device
     try:
+        with zipfile.ZipFile(file) as archive:  # torch.load does not look at the checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"a wrong checksum of {damaged}")
         state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
         stored = {key: state[key] for key in origin}
         history = [Epoch(**epoch) for epoch in state["history"]]
         if stored == origin:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-    # torch raises many kinds of error on other files, UnpicklingError, IndexError and AttributeError among them.
+    # zipfile and torch raise many kinds of error on other files, BadZipFile and UnpicklingError among them.
     except Exception as error:
         raise ValueError(
             f"expected a checkpoint of this {type(model).__name__} by aelib.train.fit in {file}, got {error!r}; "
