@@ -302,8 +302,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"epochs": 0}, "got 0 and 128"),
-        ({"batch_size": 0}, "got 20 and 0"),
+        ({"epochs": 0}, "whole epochs >= 1, got 0"),
+        ({"batch_size": 0}, "whole batch_size >= 1, got 0"),
+        ({"epochs": 2.0}, "whole epochs >= 1, got 2.0"),
         ({"learning_rate": 0.0}, "learning_rate > 0"),
         ({"learning_rate": float("nan")}, "learning_rate > 0"),
         ({"warmup": 1.0}, "warmup < 1"),

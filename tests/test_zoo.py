@@ -51,6 +51,10 @@ def folder(model, tmp_path):
     return tmp_path / "weights"
 
 
+def sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def rewrite(file, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
@@ -70,13 +74,13 @@ def test_save_and_load_round_trip(model, folder, noise):
     assert torch.equal(models.reconstruct(loaded, images), models.reconstruct(zoo.rounded(model), images))
 
 
-def test_the_card_comes_back_with_the_hash_of_the_file(model, folder):
-    stored = (folder / "mnist-conv-4.safetensors").read_bytes()
-    expected = card_for(model, sha256=hashlib.sha256(stored).hexdigest())
-    assert zoo.card("mnist-conv-4", folder=folder) == expected
-    assert sorted(file.name for file in folder.iterdir()) == [
-        f"mnist-conv-{size}.{kind}" for size in (12, 4) for kind in ("json", "safetensors")
-    ]
+def test_the_card_comes_back_with_the_hashes_of_the_files(model, folder):
+    weights, tables = sha256(folder / "mnist-conv-4.safetensors"), sha256(folder / "mnist-conv-4.tables.safetensors")
+    assert zoo.card("mnist-conv-4", folder=folder) == card_for(model, sha256=weights, tables_sha256=tables)
+    kinds = ("json", "safetensors", "tables.safetensors")
+    assert {file.name for file in folder.iterdir()} == {
+        f"mnist-conv-{size}.{kind}" for size in (4, 12) for kind in kinds
+    }
 
 
 def test_names_and_sizes_rise(folder):
@@ -196,7 +200,8 @@ def test_a_shipped_card_is_complete_and_true(name):
     dataset, architecture, size = name.split("-")
     assert (card.name, card.dataset, card.architecture, card.latent_dim) == (name, dataset, architecture, int(size))
     assert (card.channels, card.size, card.size) == data.SHAPES[dataset]
-    assert card.sha256 == hashlib.sha256((zoo.WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()
+    assert card.sha256 == sha256(zoo.WEIGHTS / f"{name}.safetensors")
+    assert card.tables_sha256 == sha256(zoo.WEIGHTS / f"{name}.tables.safetensors")
     model = zoo.load(name)
     assert sum(p.numel() for p in model.parameters()) == card.parameters
     assert card.data_sha256 == data.SHA256[dataset], "not trained on the full data set"
