@@ -43,7 +43,7 @@ def notebook_table() -> str:
 
 
 def zoo_table(dataset: str) -> str:
-    """Return the table of shipped weights: mean PSNR by K, beside PCA, and the size on disk."""
+    """Return the table of shipped weights: mean PSNR by K beside PCA, bytes an image once coded, size on disk."""
     sizes = zoo.sizes(dataset, "conv")
     count = zoo.card(zoo.model_name(dataset, "conv", sizes[0])).test["images"]
     head = f"| {TITLES[dataset]}, mean PSNR in dB of {count:,} test images | "
@@ -57,9 +57,20 @@ def zoo_table(dataset: str) -> str:
             for size in sizes
         ]
         rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    measured = json.loads((ROOT / "results" / "entropy.json").read_text(encoding="utf-8"))["rows"]
+    coded = {row["model"]: row for row in measured}
+    rows.append(
+        "| convolutional, coded, dB | " + " | ".join(_coded_psnr(card, coded) for card in cards.values()) + " |"
+    )
+    bytes_ = [f"{coded[card.name]['bytes'] + 1:.1f}" for card in cards.values()]
+    rows.append("| convolutional, coded, bytes an image | " + " | ".join(bytes_) + " |")
     files = [(zoo.WEIGHTS / f"{card.name}.safetensors").stat().st_size for card in cards.values()]
-    rows.append("| convolutional, kB on disk | " + " | ".join(f"{size / 1000:.0f}" for size in files) + " |")
+    rows.append("| convolutional, weights, kB on disk | " + " | ".join(f"{size / 1000:.0f}" for size in files) + " |")
     return "\n".join(rows)
+
+
+def _coded_psnr(card: zoo.Card, coded: dict[str, dict[str, float]]) -> str:
+    return f"{card.test['mean_psnr'] - coded[card.name]['psnr_loss_db']:.2f}"
 
 
 def blocks() -> dict[str, str]:
