@@ -1,6 +1,7 @@
 """What all tests share: no network, no data or settings of the user, no window, and small images to work on."""
 
 import ipaddress
+import os
 import socket
 
 import matplotlib
@@ -11,6 +12,9 @@ from hypothesis import settings
 from aelib import data
 
 matplotlib.use("Agg")
+# Small tensors gain nothing from more threads, here and in the processes that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 # The same examples in every run, however slow the machine.
 settings.register_profile("aelib", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("aelib")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aelib import metrics
-from aelib.codecs import Jpeg
+from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
 
 SHAPES = st.tuples(st.integers(1, 3), st.sampled_from((1, 3)), st.integers(1, 40), st.integers(1, 40))
 IMAGES = arrays(np.uint8, SHAPES).map(torch.from_numpy)
@@ -91,10 +91,10 @@ def test_with_standard_tables_all_but_the_payload_is_the_same_header(subsampling
     assert len({codec.payload(stream) for stream in streams}) == 10
 
 
-def decode_or_refuse(stream):
+def decode_or_refuse(stream, codec):
     """Broken bytes may still be a picture; anything but a picture or a ValueError fails the test."""
     try:
-        picture = Jpeg(50).decode([stream])
+        picture = codec.decode([stream])
     except ValueError:
         return None
     assert picture.dtype == torch.uint8
@@ -112,7 +112,7 @@ def test_every_truncation_is_refused_or_whole(streams):
     for stream in streams:
         whole = Jpeg(50).decode([stream])
         for length in range(len(stream) - 2):  # without the end marker alone the picture may be complete
-            picture = decode_or_refuse(stream[:length])
+            picture = decode_or_refuse(stream[:length], Jpeg(50))
             assert picture is None or picture.shape == whole.shape
         with pytest.raises(ValueError, match="complete picture"):
             Jpeg(50).decode([stream[: len(stream) // 2]])
@@ -124,7 +124,67 @@ def test_flipped_bits_give_a_picture_or_an_error(streams, data):
     broken = bytearray(data.draw(st.sampled_from(streams)))
     for _ in range(data.draw(st.integers(1, 4))):
         broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    decode_or_refuse(bytes(broken))
+    decode_or_refuse(bytes(broken), Jpeg(50))
+
+
+def formats(channels):
+    """Every picture format, at high quality."""
+    pillow = [Png(), WebP(80, channels), WebP(None, channels), Avif(80, 9, channels), Jpeg(90)]
+    return [*pillow, Jpeg2000(45), JpegXl(1.0)]
+
+
+FORMATS = [
+    pytest.param(codec, channels, id=f"{codec.name}-{channels}") for channels in (1, 3) for codec in formats(channels)
+]
+
+
+@pytest.mark.parametrize(("codec", "channels"), FORMATS)
+def test_every_format_gives_back_the_picture(codec, channels, digits, photographs, noise):
+    images = (digits if channels == 1 else photographs)[:10]
+    restored = codec.decode(codec.encode(images))
+    assert restored.shape == images.shape
+    assert float(metrics.psnr(images, restored).mean()) > 30
+    for size in [(1, 1), (5, 9), (40, 3)]:
+        assert codec.decode(codec.encode(noise(2, channels, *size))).shape == (2, channels, *size)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lossless_formats_are_exact(channels, noise):
+    images = noise(3, channels, 13, 17)
+    for codec in (Png(), WebP(None, channels)):
+        assert torch.equal(codec.decode(codec.encode(images)), images)
+
+
+@pytest.mark.parametrize(("codec", "channels"), FORMATS)
+@given(data=st.data())
+def test_every_format_survives_broken_streams(codec, channels, digits, photographs, data):
+    (stream,) = codec.encode((digits if channels == 1 else photographs)[:1])
+    broken = bytearray(stream[: data.draw(st.integers(0, len(stream)))] if data.draw(st.booleans()) else stream)
+    for _ in range(data.draw(st.integers(0, 3)) if broken else 0):
+        broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    decode_or_refuse(bytes(broken), codec)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: WebP(101), "WebP quality from 0 to 100, got 101"),
+        (lambda: Avif(-1), "AVIF quality from 0 to 100, got -1"),
+        (lambda: Avif(50, 11), "AVIF speed from 0 to 10, got 11"),
+        (lambda: Jpeg2000(0), "JPEG 2000 target PSNR from 1 to 100, got 0"),
+        (lambda: JpegXl(0.0), "JPEG XL distance from 0.1 to 25, got 0.0"),
+        (lambda: WebP(50).encode(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)), "expected 3 channels, got 1"),
+    ],
+)
+def test_settings_of_the_formats_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_platform_without_imagecodecs_is_told(monkeypatch, noise):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="need the package imagecodecs, which this platform lacks"):
+        JpegXl(1.0).encode(noise(1, 1, 8, 8))
 
 
 @given(st.binary(max_size=200))

@@ -120,6 +120,19 @@ def test_read_picture_refuses_large_pictures_and_other_formats(noise):
         im.read_picture(file, file_format="JPEG")
 
 
+def test_write_picture_refuses_what_a_format_cannot_hold():
+    with pytest.raises(ValueError, match="expected a size that JPEG knows, got 1x70000 pixels"):
+        im.write_picture(torch.zeros(3, 1, 70_000, dtype=torch.uint8), "JPEG")
+    with pytest.raises(TypeError, match=r"got torch\.float32"):
+        im.write_picture(torch.zeros(3, 4, 4), "PNG")
+
+
+def test_a_pillow_without_a_format_is_told(monkeypatch):
+    monkeypatch.setattr(im.features, "check", lambda feature: False)
+    with pytest.raises(ImportError, match=r"expected a Pillow with avif, got version .* built without it"):
+        im.require_format("avif")
+
+
 @pytest.mark.parametrize("file", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
 def test_read_picture_refuses_other_bytes(file):
     with pytest.raises(ValueError, match=f"complete picture file, got {len(file)} bytes"):

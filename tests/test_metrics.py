@@ -88,6 +88,8 @@ def test_only_bytes_have_a_rate(stream):
 def test_bits_per_pixel_refuses_a_size_without_pixels():
     with pytest.raises(ValueError, match="got 0 and 4"):
         metrics.bits_per_pixel([b"x"], 0, 4)
+    with pytest.raises(ValueError, match="one or more streams, got none"):
+        metrics.bits_per_pixel([], 4, 4)
 
 
 @pytest.mark.parametrize("measure", [metrics.mse, metrics.psnr, metrics.pooled_psnr, metrics.ssim])

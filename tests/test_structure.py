@@ -1,7 +1,6 @@
 """The shape of the project: layers, owners of third-party packages, notebooks, and files that must agree."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -112,10 +111,7 @@ def test_modules_are_short_and_no_drawers(file):
 
 
 def run_python(code):
-    # One thread is enough, and does not take the other core from the tests.
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 NO_NETWORK = """
