@@ -6,6 +6,7 @@ AELIB_FAST, that has only the bundled sample to work on, or that fails.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from aelib import data
+from aelib import images as im
 
 HERE = Path(__file__).resolve().parent
 TIMES = HERE.parent / "results" / "notebooks.json"
@@ -64,10 +66,19 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
             # Of a kernel that is gone: in a trusted notebook JupyterLab would show an error instead of the picture.
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            formats = output.get("data", {})
+            formats.pop("application/vnd.jupyter.widget-view+json", None)
+            if "image/png" in formats:
+                formats["image/png"] = repacked(formats["image/png"])
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
+
+
+def repacked(encoded: str) -> str:
+    """Return the same pixels in a smaller PNG: matplotlib stores an opacity that is always full."""
+    picture = im.read_picture(base64.b64decode(encoded), channels=3)
+    return base64.b64encode(im.write_picture(picture, "PNG", optimize=True)).decode()
 
 
 def store(file: Path, text: str) -> None:
@@ -95,6 +106,8 @@ def main(names: list[str]) -> int:
         return 2
     # Here, and not first in a notebook, so that the progress of the downloads is seen.
     sources = {data.load(name, "test").source for name in data.CLASSES}
+    # Threads that spin while they wait make t-SNE ten times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep = not os.environ.get("AELIB_FAST") and "sample" not in sources
     if "sample" in sources:
         os.environ["AELIB_SOURCE"] = "sample"  # or every kernel would wait for the network again
