@@ -289,6 +289,24 @@ def test_the_seed_fixes_the_run(parts):
     assert not torch.equal(run(1), first)
 
 
+def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
+    model, seen = fresh(), []
+    logits = model.logits
+
+    def spy(x):
+        if model.training:
+            seen.extend(image.numpy().tobytes() for image in x)
+        return logits(x)
+
+    monkeypatch.setattr(model, "logits", spy)
+    train.fit(model, *parts, Settings(epochs=2, batch_size=50), device="cpu")
+    whole = [image.numpy().tobytes() for image in to_float(parts[0])]
+    first, second = seen[: len(whole)], seen[len(whole) :]
+    assert sorted(first) == sorted(second) == sorted(whole)
+    assert first != second
+    assert whole not in (first, second)
+
+
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     settings = Settings(learning_rate=0.1, warmup=0.2)
     rates = [train.learning_rate(settings, step / 100) for step in range(101)]
