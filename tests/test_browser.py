@@ -107,9 +107,23 @@ def _wait_for_size(page, size):
 
 
 def _click(page, name):
-    """Press a button and wait for its picture, after which the slider has its new sizes too."""
-    page.get_by_role("button", name=name).click()
-    page.locator(f'.jp-OutputArea img[alt*="{name}"]').wait_for()
+    """Press a button until its picture is there, after which the slider has its new sizes too.
+
+    Once is not always enough: the last cell walks through all choices, and while the page still catches up with it the
+    button may look pressed already.
+    """
+    from playwright.sync_api import expect
+
+    def pressed():
+        page.get_by_role("button", name=name).click()
+        expect(page.locator(f'.jp-OutputArea img[alt*="{name}"]')).to_be_visible(timeout=20_000)
+
+    for _ in range(5):
+        try:
+            return pressed()
+        except AssertionError:
+            continue
+    return pressed()
 
 
 def _screenshots(page, folder):
