@@ -72,6 +72,8 @@ def page(lab):
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         page.wait_for_function(f"{_CELLS}.every(cell => cell.executionCount > 0) || {_ERRORS}.length > 0")
         assert page.evaluate(_ERRORS) == []
+        # The last thing that the cells do to the slider; replies to cells overtake the pictures on their way here.
+        page.locator('.jp-OutputArea img[alt*="test images 8 to"]').wait_for()
         yield page
         browser.close()
 
