@@ -72,8 +72,10 @@ def page(lab):
         page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         page.wait_for_function(f"{_CELLS}.every(cell => cell.executionCount > 0) || {_ERRORS}.length > 0")
         assert page.evaluate(_ERRORS) == []
-        # The last thing that the cells do to the slider; replies to cells overtake the pictures on their way here.
+        # Replies to cells overtake pictures and errors on their way here; this is the last picture that they make.
         page.locator('.jp-OutputArea img[alt*="test images 8 to"]').wait_for()
+        page.wait_for_function(f"{_WIDGET}.sessionContext.session.kernel.status === 'idle'")
+        assert page.evaluate(_ERRORS) == []
         yield page
         browser.close()
 
@@ -109,23 +111,9 @@ def _wait_for_size(page, size):
 
 
 def _click(page, name):
-    """Press a button until its picture is there, after which the slider has its new sizes too.
-
-    Once is not always enough: the last cell walks through all choices, and while the page still catches up with it the
-    button may look pressed already.
-    """
-    from playwright.sync_api import expect
-
-    def pressed():
-        page.get_by_role("button", name=name).click()
-        expect(page.locator(f'.jp-OutputArea img[alt*="{name}"]')).to_be_visible(timeout=20_000)
-
-    for _ in range(5):
-        try:
-            return pressed()
-        except AssertionError:
-            continue
-    return pressed()
+    """Press a button and wait for its picture, after which the slider has its new sizes too."""
+    page.get_by_role("button", name=name).click()
+    page.locator(f'.jp-OutputArea img[alt*="{name}"]').wait_for()
 
 
 def _screenshots(page, folder):
