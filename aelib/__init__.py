@@ -7,7 +7,7 @@ The modules stand in layers; each imports only from layers above it, and from a 
 1     sources, data (imports sources), models, metrics
 2     train, latent, quantise, codecs (imports quantise)
 3     zoo, benchmark
-4     pretrain, plots
+4     pretrain, plots, tables
 5     widgets
 ====  ===================================================================================
 

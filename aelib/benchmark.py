@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aelib import images as im
 from aelib import metrics
-from aelib.codecs import Autoencoder, Codec, FixedLength
+from aelib.codecs import Codec
+from aelib.codecs.base import PictureCodec
 
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
+_CLASSICAL = {"jpeg": "JPEG", "webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF", "jpegxl": "JPEG XL"}
+_LEARNED = "autoencoder"
 
 
 @dataclass(frozen=True)
@@ -124,14 +128,14 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
 def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Tensor) -> tuple[float, float | None]:
     """Return bit per pixel of one file of all images and the mean PSNR in dB of what comes out of it."""
     count, _, height, width = images.shape
-    if isinstance(codec, (Autoencoder, FixedLength)):
+    if isinstance(codec, PictureCodec):
+        tiled = im.tile(images, columns=max(1, round(count**0.5)))
+        (one,) = codec.encode(tiled.unsqueeze(0))
+        restored = im.untile(codec.decode([one], max_pixels=tiled[0].numel())[0], (height, width))[:count]
+    else:
         payloads = [codec.payload(stream) for stream in streams]
         header = streams[0].removesuffix(payloads[0])
         one = header + b"".join(_length(len(payload)) + payload for payload in payloads)
-    else:
-        columns = max(1, round(count**0.5))
-        (one,) = codec.encode(im.tile(images, columns).unsqueeze(0))
-        restored = im.untile(codec.decode([one])[0], (height, width))[:count]
     psnr = metrics.psnr(images, restored).mean()
     return float(metrics.bits_per_pixel([one], height, width)) / count, float(psnr) if torch.isfinite(psnr) else None
 
@@ -167,6 +171,37 @@ def curve(points: Iterable[Point], accounting: str = "shared") -> list[tuple[flo
     return sorted(pairs)
 
 
+def hulls(results: Mapping[str, Sequence[Point]], accounting: str = "shared") -> dict[str, list[tuple[float, float]]]:
+    """Return the convex hull of each codec over all its series: (bit per pixel, mean PSNR in dB) by rising rate.
+
+    Every point on a line between two of them can be reached: code one share of the images at one setting, the rest at
+    the other. The shipped autoencoders together are one codec.
+
+    Parameters
+    ----------
+    results : mapping of str to sequence of Point
+        As `read_folder` returns them.
+    accounting : {"file", "shared", "mosaic"}
+    """
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for series, points in results.items():
+        codec = _CLASSICAL.get(series.split("-")[0], _LEARNED)
+        pairs.setdefault(codec, []).extend(curve(points, accounting) if series != "lossless" else ())
+    return {codec: metrics.convex_hull(found) for codec, found in sorted(pairs.items()) if found}
+
+
+def psnr_at(points: Sequence[tuple[float, float]], rate: float) -> float | None:
+    """Return the mean PSNR in dB that a hull reaches at `rate` bit per pixel; None left of its first point.
+
+    Right of its last point a hull stays where it is: the rest of the bytes is left over.
+
+    >>> psnr_at([(1.0, 20.0), (2.0, 24.0)], 1.5), psnr_at([(1.0, 20.0), (2.0, 24.0)], 0.9)
+    (22.0, None)
+    """
+    rates, values = zip(*points, strict=True)
+    return float(np.interp(rate, rates, values)) if rate >= rates[0] else None
+
+
 def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:
     """Write points and what they were measured on as JSON, under a temporary name first."""
     content = {"schema": SCHEMA, **about, "points": [asdict(point) for point in points]}
@@ -191,6 +226,14 @@ def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
         return [_point(stored) for stored in content.pop("points")], content
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected results of schema {SCHEMA} in {file}, got {error!r}") from error
+
+
+def read_folder(folder: Path, dataset: str) -> dict[str, list[Point]]:
+    """Return the points of all series of a data set that `make results` wrote to `folder`, by the series' name."""
+    files = sorted(folder.glob(f"{dataset}-*.json"))
+    if not files:
+        raise ValueError(f"expected results of {dataset} in {folder}, got none; make results writes them")
+    return {file.stem.removeprefix(f"{dataset}-"): read(file)[0] for file in files}
 
 
 def _point(stored: dict[str, Any]) -> Point:

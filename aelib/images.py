@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 from torch import Tensor
 
 
@@ -163,12 +163,16 @@ def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
     """
     check(image.unsqueeze(0))
     array = image.permute(1, 2, 0).contiguous().numpy()
-    buffer = io.BytesIO()
+    buffer, block = io.BytesIO(), ImageFile.MAXBLOCK
+    # While libjpeg fits Huffman tables it cannot pause, so that the file must fit one block of Pillow's.
+    ImageFile.MAXBLOCK = max(block, 2 * array.nbytes)
     try:
         Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
     except OSError as error:
         size = f"{array.shape[0]}x{array.shape[1]}"
         raise ValueError(f"expected a size that {file_format} knows, got {size} pixels: {error}") from error
+    finally:
+        ImageFile.MAXBLOCK = block
     return buffer.getvalue()
 
 

@@ -19,10 +19,15 @@ COLOURS = {
     "mean image": "#999999",
     "PCA": "#000000",
     "conv": "#0072B2",
+    "autoencoder": "#0072B2",
     "dense": "#E69F00",
+    "JPEG 2000": "#56B4E9",
+    "JPEG XL": "#999933",
     "JPEG": "#D55E00",
+    "WebP": "#009E73",
+    "AVIF": "#CC79A7",
 }
-MARKERS = {"mean image": "x", "PCA": "s", "conv": "o", "dense": "^", "JPEG": "D"}
+MARKERS = dict(zip(COLOURS, "xsoo^vPD<>", strict=True))
 
 
 def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zoom: float = 1.0) -> list[Axes]:
@@ -226,8 +231,7 @@ def to_png(axis: Axes, *, dpi: int = 80) -> bytes:
     figure = axis.get_figure(root=True)
     if figure is None:
         raise ValueError("expected axes that belong to a figure, got axes without one")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=dpi)
     plt.close(figure)
     return buffer.getvalue()
 
@@ -237,10 +241,8 @@ def _new_axis(size: tuple[float, float] = (6.5, 4.2)) -> Axes:
 
 
 def _style(label: str) -> dict[str, Any]:
-    kind = next((known for known in COLOURS if label.lower().startswith(known.lower())), None)
-    return (
-        {"color": COLOURS[kind], "marker": MARKERS[kind], "markersize": 4} if kind else {"marker": ".", "markersize": 5}
-    )
+    kind = next((known for known in COLOURS if label.lower().startswith(known.lower())), "")
+    return {"color": COLOURS[kind], "marker": MARKERS[kind], "markersize": 4} if kind else {"marker": "."}
 
 
 def _array(picture: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import ipywidgets
@@ -28,9 +28,11 @@ class View:
     Attributes
     ----------
     png : bytes
-        Rows of originals, reconstructions and absolute errors, one pixel of the data set per pixel.
+        Rows of originals, decoded pictures and absolute errors, one pixel of the data set per pixel.
+    sizes : tuple of int
+        Bytes of each image: the payload of its stream and one byte for the quality.
     psnr : tuple of float
-        Of each reconstruction, in dB.
+        Of each decoded picture, in dB.
     alt : str
         The picture in words.
     caption : str
@@ -38,6 +40,7 @@ class View:
     """
 
     png: bytes
+    sizes: tuple[int, ...]
     psnr: tuple[float, ...]
     alt: str
     caption: str
@@ -55,9 +58,12 @@ def originals(dataset: str, first: int, count: int) -> Tensor:
     return images[first : first + count]
 
 
+_codec = cache(zoo.load_codec)
+
+
 @lru_cache(maxsize=512)
 def render(dataset: str, architecture: str, latent_dim: int, first: int = 0, count: int = 8) -> View:
-    """Send `count` test images from number `first` through a pretrained model.
+    """Encode `count` test images from number `first` by a pretrained model and decode them from the bytes.
 
     Parameters
     ----------
@@ -73,48 +79,64 @@ def render(dataset: str, architecture: str, latent_dim: int, first: int = 0, cou
     """
     name = zoo.model_name(dataset, architecture, latent_dim)
     reference = originals(dataset, first, count)
-    restored = models.reconstruct(zoo.load_cached(name), reference)
+    codec = _codec(name)
+    streams = codec.encode(reference)
+    restored = codec.decode(streams)
     error = ((restored.int() - reference.int()).abs() * ERROR_GAIN).clamp(max=255).to(torch.uint8)
     png = im.write_picture(im.tile(torch.cat([reference, restored, error]), columns=count), "PNG")
     psnr, ssim = metrics.psnr(reference, restored), metrics.ssim(reference, restored)
     facts = zoo.card(name)
-    values = facts.channels * facts.size**2
+    side = facts.size
+    payloads = [codec.payload(stream) + b"q" for stream in streams]
+    raw = facts.channels * side**2
     title = f"{_LABELS[dataset]}, {_LABELS[architecture]} autoencoder, K = {latent_dim}"
+    size, whole = (sum(map(len, kind)) / count for kind in (payloads, streams))
+    rate, whole_rate = (metrics.bits_per_pixel(kind, side, side).mean() for kind in (payloads, streams))
     caption = (
-        f"{title}: {values:,} values through {latent_dim} numbers, {values / latent_dim:,.0f} to 1 in count.\n"
-        f"Test images {first} to {first + count - 1}: mean PSNR {psnr.mean():.2f} dB, SSIM {ssim.mean():.3f}.\n"
-        f"All {facts.test['images']:,} test images: mean PSNR {facts.test['mean_psnr']:.2f} dB, "
+        f"{title}: test images {first} to {first + count - 1}, "
+        f"mean PSNR {psnr.mean():.2f} dB, SSIM {ssim.mean():.3f}.\n"
+        f"Mean of {size:.1f} bytes an image with a shared header ({rate:.3f} bpp, {raw / size:,.0f} to 1), "
+        f"{whole:.1f} bytes as whole streams ({whole_rate:.3f} bpp), {raw:,} bytes uncompressed.\n"
+        f"All {facts.test['images']:,} test images, float latents: mean PSNR {facts.test['mean_psnr']:.2f} dB, "
         f"SSIM {facts.test['ssim']:.3f}; PCA with K = {latent_dim}: {facts.pca_mean_psnr:.2f} dB."
     )
-    alt = f"{title}: test images {first} to {first + count - 1}, reconstructions, absolute errors times {ERROR_GAIN}"
-    return View(png, tuple(psnr.tolist()), alt, caption)
+    alt = f"{title}: test images {first} to {first + count - 1}, decoded pictures, absolute errors times {ERROR_GAIN}"
+    return View(png, tuple(map(len, payloads)), tuple(psnr.tolist()), alt, caption)
 
 
 @lru_cache(maxsize=64)
 def strip(dataset: str, architecture: str, first: int = 0, count: int = 8) -> bytes:
-    """Return a PNG of the originals and of their reconstructions at every shipped size, labelled."""
+    """Return a PNG of the originals and of what is decoded of them at every shipped size, labelled."""
     reference = originals(dataset, first, count)
     rows = {"original": reference}
     for size in zoo.sizes(dataset, architecture):
-        restored = models.reconstruct(zoo.load_cached(zoo.model_name(dataset, architecture, size)), reference)
-        rows[f"K = {size}\n{float(metrics.psnr(reference, restored).mean()):.2f} dB"] = restored
+        codec = _codec(zoo.model_name(dataset, architecture, size))
+        streams = codec.encode(reference)
+        restored = codec.decode(streams)
+        mean = sum(len(codec.payload(stream)) + 1 for stream in streams) / count
+        rows[f"K = {size}, {mean:.0f} B\n{float(metrics.psnr(reference, restored).mean()):.2f} dB"] = restored
     axes = plots.picture_rows(rows, zoom=0.8)
     axes[0].set_title(f"{_LABELS[dataset]}, {_LABELS[architecture]}: test images {first} to {first + count - 1}")
     return plots.to_png(axes[0], dpi=110)
 
 
 def picture_html(view: View, width: int) -> str:
-    """Return the picture of `view`, at most `width` CSS pixels wide, with labelled rows and PSNR by column."""
+    """Return the picture of `view`, at most `width` CSS pixels wide, with labelled rows; bytes and PSNR by column."""
     source = f"data:image/png;base64,{base64.b64encode(view.png).decode()}"
-    labels = ("original", "autoencoder", f"error x {ERROR_GAIN}", "PSNR (dB)")
-    values = "".join(f'<span style="flex:1;text-align:center">{value:.1f}</span>' for value in view.psnr)
+    labels = ("original", "autoencoder", f"error x {ERROR_GAIN}", "bytes", "PSNR (dB)")
+    rows = {4: map(str, view.sizes), 5: (f"{value:.1f}" for value in view.psnr)}
+    cells = "".join(
+        f'<span style="grid-area:{row}/2;display:flex">'
+        + "".join(f'<span style="flex:1;text-align:center">{value}</span>' for value in values)
+        + "</span>"
+        for row, values in rows.items()
+    )
     return (
         '<div style="display:grid;align-items:center;line-height:1.2;'
-        f'grid-template:repeat(3,1fr) 24px / {_LABEL_WIDTH}px minmax(0,{width}px)">'
+        f'grid-template:repeat(3,1fr) 24px 24px / {_LABEL_WIDTH}px minmax(0,{width}px)">'
         + "".join(f'<span style="grid-column:1;grid-row:{row}">{label}</span>' for row, label in enumerate(labels, 1))
         + f'<img alt="{html.escape(view.alt)}" src="{source}" '
-        'style="grid-area:1/2/4/3;width:100%;max-width:none;margin:0;image-rendering:pixelated">'
-        f'<span style="grid-area:4/2;display:flex">{values}</span></div>'
+        f'style="grid-area:1/2/4/3;width:100%;max-width:none;margin:0;image-rendering:pixelated">{cells}</div>'
     )
 
 
@@ -186,7 +208,7 @@ class BottleneckExplorer(ipywidgets.VBox):
             layout={"width": "560px", "max_width": "100%"},
         )
         self.first = ipywidgets.BoundedIntText(0, 0, last, description="First image", layout={"width": "170px"})
-        height = ZOOM * 3 * max(rows for _, rows, _ in data.SHAPES.values()) + 30
+        height = ZOOM * 3 * max(rows for _, rows, _ in data.SHAPES.values()) + 54
         self.picture = ipywidgets.HTML(layout={"height": f"{height}px", "overflow": "hidden"})
         self.caption = ipywidgets.HTML(layout={"min_height": "70px"})
         self.table = ipywidgets.HTML(layout={"min_height": "76px"})

@@ -10,14 +10,17 @@ import re
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from PIL import Image
 
-from aelib import zoo
+from aelib import benchmark, plots, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "results" / "figures"
 FIGURE_WIDTH = 480
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+MATCHED_BYTES = {"mnist": (8, 16, 32, 64, 128), "cifar10": (16, 32, 64, 128, 256)}
+INTERVALS = {"mnist": (0.0, 99.0), "cifar10": (22.0, 36.0)}  # dB, for BD-rates
 
 
 def notebooks() -> list[Path]:
@@ -73,9 +76,38 @@ def _coded_psnr(card: zoo.Card, coded: dict[str, dict[str, float]]) -> str:
     return f"{card.test['mean_psnr'] - coded[card.name]['psnr_loss_db']:.2f}"
 
 
+def results_tables(dataset: str) -> str:
+    """Return the comparison of all codecs: mean PSNR at equal bytes and BD-rates, in the three accountings."""
+    results = benchmark.read_folder(ROOT / "results", dataset)
+    count = next(iter(results.values()))[0].images
+    title = f"{TITLES[dataset]}, {count:,} test images"
+    low, high = INTERVALS[dataset]
+    return "\n\n".join(
+        [
+            tables.matched(results, MATCHED_BYTES[dataset], title=title),
+            tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, low=low, high=high),
+        ]
+    )
+
+
+def write_curves(dataset: str) -> None:
+    """Draw the convex hulls of all codecs, one panel an accounting."""
+    results = benchmark.read_folder(ROOT / "results", dataset)
+    count = next(iter(results.values()))[0].images
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
+    for axis, (accounting, label) in zip(axes, tables.ACCOUNTING_TITLES.items(), strict=True):
+        title = f"{label}, {TITLES[dataset]}, {count:,} test images"
+        plots.rate_distortion(benchmark.hulls(results, accounting), quality="mean PSNR (dB)", title=title, axis=axis)
+    figure.savefig(FIGURES / f"rate_distortion_{dataset}.png", dpi=80)
+    plt.close(figure)
+
+
 def blocks() -> dict[str, str]:
     """Return what stands between the markers of README.md."""
-    return {"notebooks": notebook_table(), "mnist": zoo_table("mnist"), "cifar10": zoo_table("cifar10")}
+    drawn = {"notebooks": notebook_table()}
+    for dataset in TITLES:
+        drawn |= {dataset: zoo_table(dataset), f"{dataset}-results": results_tables(dataset)}
+    return drawn
 
 
 def filled(readme: str) -> str:
@@ -118,6 +150,8 @@ def main() -> int:
             print("README.md is not what `make readme` draws", file=sys.stderr)
         return int(new != old)
     write_figures()
+    for dataset in TITLES:
+        write_curves(dataset)
     partial = readme.with_suffix(".partial")
     partial.write_text(new, encoding="utf-8", newline="\n")
     partial.replace(readme)

@@ -106,8 +106,6 @@ def main(names: list[str]) -> int:
         return 2
     # Here, and not first in a notebook, so that the progress of the downloads is seen.
     sources = {data.load(name, "test").source for name in data.CLASSES}
-    # Threads that spin while they wait make t-SNE ten times slower on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep = not os.environ.get("AELIB_FAST") and "sample" not in sources
     if "sample" in sources:
         os.environ["AELIB_SOURCE"] = "sample"  # or every kernel would wait for the network again

@@ -207,3 +207,37 @@ def test_what_the_ruler_writes_is_what_the_schema_says(tmp_path, images, autoenc
     written["points"][0]["rate_file"]["mean"] = 0
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(written, SCHEMA)
+
+
+def test_hulls_join_the_series_of_a_codec_and_all_autoencoders(images):
+    def point(rate, psnr):
+        spread = benchmark.Spread(rate, 0.0)
+        return replace(base, rate_file=spread, rate_shared=spread, rate_mosaic=rate, psnr=benchmark.Spread(psnr, 0.0))
+
+    base = benchmark.measure(codecs.Jpeg(50), images[:2])
+    results = {
+        "jpeg-444": [point(1.0, 20.0), point(3.0, 30.0)],
+        "jpeg-420-flat": [point(2.0, 27.0), point(2.5, 26.0)],
+        "jpeg2000": [point(1.0, 19.0)],
+        "lossless": [point(9.0, 50.0)],
+        "conv-2": [point(0.5, 15.0)],
+        "dense-4": [point(1.0, 18.0), point(2.0, 18.0)],
+    }
+    hulls = benchmark.hulls(results)
+    assert hulls == {
+        "JPEG": [(1.0, 20.0), (2.0, 27.0), (3.0, 30.0)],
+        "JPEG 2000": [(1.0, 19.0)],
+        "autoencoder": [(0.5, 15.0), (1.0, 18.0)],
+    }
+    assert benchmark.psnr_at(hulls["JPEG"], 1.5) == pytest.approx(23.5)
+    assert benchmark.psnr_at(hulls["JPEG"], 0.99) is None
+    assert benchmark.psnr_at(hulls["autoencoder"], 7.0) == 18.0
+
+
+def test_a_folder_of_results_is_read_by_series(tmp_path, images):
+    points = [benchmark.measure(codecs.Png(), images[:2])]
+    for name in ("cifar10-conv-2", "cifar10-lossless", "mnist-lossless"):
+        benchmark.write(tmp_path / f"{name}.json", points, {})
+    assert benchmark.read_folder(tmp_path, "cifar10") == {"conv-2": points, "lossless": points}
+    with pytest.raises(ValueError, match=r"expected results of cifar100 in .*, got none"):
+        benchmark.read_folder(tmp_path, "cifar100")

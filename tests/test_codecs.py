@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,6 +187,41 @@ def test_a_platform_without_imagecodecs_is_told(monkeypatch, noise):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="need the package imagecodecs, which this platform lacks"):
         JpegXl(1.0).encode(noise(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("codec", "channels"), FORMATS)
+def test_large_pictures_are_decoded_only_when_asked_for(codec, channels, noise):
+    stream = codec.encode(noise(1, channels, 20, 30))
+    with pytest.raises(ValueError, match=r"expected (at most|from 1 to) 599 pixels, got (20x30|30x20)"):
+        codec.decode(stream, max_pixels=599)
+    assert codec.decode(stream, max_pixels=600).shape == (1, channels, 20, 30)
+
+
+GROWTH = """
+import re, sys
+from pathlib import Path
+from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
+import torch
+
+def kib(what):
+    return int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+codec = eval(sys.argv[1])
+codec.decode(codec.encode(torch.zeros(1, 3, 16, 16, dtype=torch.uint8)))
+stream = sys.stdin.buffer.read()
+before = kib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+codec.decode([stream])
+print(kib("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the peak of memory as Linux does")
+@pytest.mark.parametrize("codec", formats(3), ids=lambda codec: codec.name)
+def test_the_largest_picture_decoded_unasked_needs_less_than_64_mib(codec, noise):
+    (stream,) = codec.encode(noise(1, 3, 1024, 1024))
+    run = subprocess.run([sys.executable, "-c", GROWTH, repr(codec)], input=stream, capture_output=True, check=True)
+    assert 0 < int(run.stdout) < 64 << 10  # KiB
 
 
 @given(st.binary(max_size=200))

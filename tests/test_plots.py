@@ -127,7 +127,8 @@ def test_each_method_keeps_its_colour_and_marker_everywhere():
     assert by_rate["PCA, 8 bit"] == by_size["PCA"]
     assert len(set(by_size.values())) == 3
     assert set(plots.COLOURS) == set(plots.MARKERS)
-    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS) - 1
+    assert plots.COLOURS["autoencoder"] == plots.COLOURS["conv"]
 
 
 def test_scatter_colours_by_class():

@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(["sources", "data", "models", "metrics"], 1),
     **dict.fromkeys(["train", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark"], 3),
-    **dict.fromkeys(["pretrain", "plots"], 4),
+    **dict.fromkeys(["pretrain", "plots", "tables"], 4),
     **dict.fromkeys(["widgets"], 5),
 }
 NEIGHBOURS = {("data", "sources"), ("codecs", "quantise")}

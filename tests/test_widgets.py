@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aelib import data, metrics, models, widgets, zoo
+from aelib import benchmark, data, metrics, models, widgets, zoo
 from aelib.images import read_picture, untile
 
 FAMILIES = list(itertools.product(data.CLASSES, models.ARCHITECTURES))
@@ -19,11 +19,10 @@ def explorer():
 
 
 def measured(name, first, count, samples):
-    """Originals, reconstructions and their quality, without the widgets."""
-    card = zoo.card(name)
-    images = samples[card.dataset, "test"].images[first : first + count]
-    restored = models.reconstruct(zoo.load(name), images)
-    return images, restored, metrics.psnr(images, restored), metrics.ssim(images, restored)
+    """Originals and what the codec makes of them, as the ruler sees it, without the widgets."""
+    images = samples[zoo.card(name).dataset, "test"].images[first : first + count]
+    codec = zoo.load_codec(name)
+    return images, codec.decode(codec.encode(images)), benchmark.measure(codec, images)
 
 
 def test_every_choice_can_be_made(explorer):
@@ -50,20 +49,23 @@ def test_the_caption_is_what_the_metrics_say(dataset, architecture, first, count
     size = zoo.sizes(dataset, architecture)[1]
     name = zoo.model_name(dataset, architecture, size)
     view, card = widgets.render(dataset, architecture, size, first, count), zoo.card(name)
-    _, _, psnr, ssim = measured(name, first, count, samples)
-    assert view.psnr == pytest.approx(psnr.tolist(), abs=1e-9)
-    assert f"mean PSNR {psnr.mean():.2f} dB, SSIM {ssim.mean():.3f}" in view.caption
-    assert (
-        f"10,000 test images: mean PSNR {card.test['mean_psnr']:.2f} dB, SSIM {card.test['ssim']:.3f}" in view.caption
-    )
+    images, restored, point = measured(name, first, count, samples)
+    assert view.psnr == pytest.approx(metrics.psnr(images, restored).tolist(), abs=1e-9)
+    assert f"mean PSNR {point.psnr.mean:.2f} dB, SSIM {point.ssim.mean:.3f}" in view.caption
+    pixels = card.size**2
+    for rate in (point.rate_shared.mean, point.rate_file.mean):
+        assert f"{rate * pixels / 8:.1f} bytes" in view.caption
+        assert f"({rate:.3f} bpp" in view.caption
+    assert sum(view.sizes) / count == pytest.approx(point.rate_shared.mean * pixels / 8)
+    assert f"mean PSNR {card.test['mean_psnr']:.2f} dB, SSIM {card.test['ssim']:.3f}; PCA" in view.caption
     assert f"PCA with K = {size}: {card.pca_mean_psnr:.2f} dB" in view.caption
-    assert f"{card.channels * card.size**2:,} values" in view.caption
+    assert f"{card.channels * pixels:,} bytes uncompressed" in view.caption
 
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
 def test_the_picture_shows_originals_reconstructions_and_errors(dataset, architecture, samples):
     size = zoo.sizes(dataset, architecture)[0]
-    images, restored, _, _ = measured(zoo.model_name(dataset, architecture, size), 2, 5, samples)
+    images, restored, _ = measured(zoo.model_name(dataset, architecture, size), 2, 5, samples)
     picture = read_picture(widgets.render(dataset, architecture, size, 2, 5).png)
     error = ((restored.int() - images.int()).abs() * widgets.ERROR_GAIN).clamp(max=255)
     assert torch.equal(untile(picture, data.SHAPES[dataset][1:]), torch.cat([images, restored, error]).to(torch.uint8))

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from aelib import images as im
 
+MAX_PIXELS = 1 << 20
+
 
 class Codec(Protocol):
     """What every codec offers; a stream holds all that decoding needs, and its length is what is paid."""
@@ -34,20 +36,28 @@ class PictureCodec:
         """Turn uint8 images (N, C, H, W) into N files."""
         return [self._write(image) for image in im.check(images)]
 
-    def decode(self, streams: Sequence[bytes]) -> Tensor:
-        """Turn N files of images of one size into uint8 images (N, C, H, W); broken files raise ValueError."""
-        return im.stack([self._read(stream) for stream in streams])
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N files of images of one size into uint8 images (N, C, H, W).
+
+        Parameters
+        ----------
+        streams : sequence of bytes
+        max_pixels : int
+            Files that claim a larger picture are refused before they are decoded, which keeps hostile ones within
+            64 MiB; pass more for large pictures of your own.
+
+        Raises
+        ------
+        ValueError
+            A file is broken, of another format, too large, or of another size than the first.
+        """
+        return im.stack([self._read(stream, max_pixels) for stream in streams])
 
     def _write(self, image: Tensor) -> bytes:
         raise NotImplementedError
 
-    def _read(self, stream: bytes) -> Tensor:
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
         raise NotImplementedError
-
-
-def pixel_limit(stream: bytes) -> int:
-    """Return how many pixels a stream may claim to hold: a short stream that claims more is a bomb or damaged."""
-    return min(1 << 24, (1 << 20) + 1000 * len(stream))
 
 
 def check_range(what: str, got: object, low: int, high: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aelib import containers
-from aelib.codecs.base import PictureCodec, check_range, pixel_limit
+from aelib.codecs.base import PictureCodec, check_range
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Jpeg2000(PictureCodec):
         encode = _imagecodecs().jpeg2k_encode
         return bytes(encode(_interleaved(image), level=self.psnr, codecformat="j2k", reversible=False))
 
-    def _read(self, stream: bytes) -> Tensor:
-        return _decode(_imagecodecs().jpeg2k_decode, stream, containers.jpeg2000_size(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return _decode(_imagecodecs().jpeg2k_decode, stream, containers.jpeg2000_size(stream), max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the packets."""
@@ -60,8 +60,8 @@ class JpegXl(PictureCodec):
         options = {"effort": 7, "numthreads": 1, "usecontainer": False}
         return bytes(encode(_interleaved(image), distance=self.distance, **options))
 
-    def _read(self, stream: bytes) -> Tensor:
-        return _decode(_imagecodecs().jpegxl_decode, stream, containers.jpegxl_size(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return _decode(_imagecodecs().jpegxl_decode, stream, containers.jpegxl_size(stream), max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the whole codestream, which has no container."""
@@ -81,9 +81,9 @@ def _interleaved(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return array if array.shape[2] == 3 else array[:, :, 0]
 
 
-def _decode(decoder: Any, stream: bytes, size: tuple[int, int]) -> Tensor:
-    if not 1 <= size[0] * size[1] <= pixel_limit(stream):
-        raise ValueError(f"expected from 1 to {pixel_limit(stream)} pixels in {len(stream)} bytes, got {size}")
+def _decode(decoder: Any, stream: bytes, size: tuple[int, int], max_pixels: int) -> Tensor:
+    if not 1 <= size[0] * size[1] <= max_pixels:
+        raise ValueError(f"expected from 1 to {max_pixels} pixels, got {size[0]}x{size[1]}")
     try:
         array = decoder(stream)
     except Exception as error:  # the decoders' own exception types are many and lie in binary modules

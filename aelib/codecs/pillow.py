@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aelib import containers
 from aelib import images as im
-from aelib.codecs.base import PictureCodec, check_channels, check_range, pixel_limit
+from aelib.codecs.base import PictureCodec, check_channels, check_range
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Jpeg(PictureCodec):
             del options["quality"]
         return im.write_picture(image, "JPEG", **options)
 
-    def _read(self, stream: bytes) -> Tensor:
-        return im.read_picture(stream, file_format="JPEG", max_pixels=pixel_limit(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return im.read_picture(stream, file_format="JPEG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the entropy-coded segments, and the Huffman tables where they are fitted to the image."""
@@ -102,8 +102,8 @@ class WebP(PictureCodec):
             return im.write_picture(image, "WEBP", lossless=True, quality=75, method=4)
         return im.write_picture(image, "WEBP", quality=self.quality, method=6)
 
-    def _read(self, stream: bytes) -> Tensor:
-        return im.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=pixel_limit(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return im.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the VP8 or VP8L chunk."""
@@ -143,8 +143,8 @@ class Avif(PictureCodec):
         options: dict[str, Any] = {"subsampling": "4:4:4" if self.channels == 3 else "4:0:0"}
         return im.write_picture(image, "AVIF", quality=self.quality, speed=self.speed, max_threads=1, **options)
 
-    def _read(self, stream: bytes) -> Tensor:
-        return im.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=pixel_limit(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return im.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the mdat box."""
@@ -163,8 +163,8 @@ class Png(PictureCodec):
     def _write(self, image: Tensor) -> bytes:
         return im.write_picture(image, "PNG", optimize=True)
 
-    def _read(self, stream: bytes) -> Tensor:
-        return im.read_picture(stream, file_format="PNG", max_pixels=pixel_limit(stream))
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        return im.read_picture(stream, file_format="PNG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the IDAT chunks."""

@@ -1,0 +1,87 @@
+"""Tables of measured results as Markdown, the same in the README and in the notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aelib import benchmark, metrics
+from aelib.benchmark import Point
+
+ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left, the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, title: str) -> str:
+    """Return mean PSNR in dB of each codec's convex hull where an image costs so many bytes, in all accountings.
+
+    Parameters
+    ----------
+    results : mapping of str to sequence of Point
+        As `aelib.benchmark.read_folder` returns them.
+    sizes : sequence of int
+        Bytes an image.
+    title : str
+        Names data set and number of images.
+    """
+    point = next(iter(results.values()))[0]
+    pixels = point.height * point.width
+    rows = []
+    for accounting, label in ACCOUNTING_TITLES.items():
+        hulls = benchmark.hulls(results, accounting)
+        columns = [
+            {codec: benchmark.psnr_at(hull, 8 * size / pixels) for codec, hull in hulls.items()} for size in sizes
+        ]
+        best = [max((value for value in column.values() if value is not None), default=None) for column in columns]
+        for codec in hulls:
+            values = [column[codec] for column in columns]
+            cells = [_number(value, bold=value == top) for value, top in zip(values, best, strict=True)]
+            rows.append([label, codec, *cells])
+    head = [title, "mean PSNR in dB at", *(f"{size} B, {8 * size / pixels:.3g} bpp" for size in sizes)]
+    return markdown(head, rows)
+
+
+def _number(value: float | None, *, bold: bool) -> str:
+    if value is None:
+        return "-"
+    return f"**{value:.1f}**" if bold else f"{value:.1f}"
+
+
+def bjontegaard(
+    results: Mapping[str, Sequence[Point]],
+    anchors: Sequence[str],
+    *,
+    title: str,
+    codec: str = "autoencoder",
+    low: float = 0.0,
+    high: float = 99.0,
+) -> str:
+    """Return BD-rate and BD-PSNR of one codec's hull against those of others, with the interval of quality.
+
+    Parameters
+    ----------
+    results : mapping of str to sequence of Point
+    anchors : sequence of str
+        Codecs to compare with.
+    title : str
+        Names data set and number of images.
+    codec : str
+        Whose difference is told; a negative rate means that it needs fewer bytes.
+    low, high : float
+        Points of lower and higher mean PSNR, in dB, are left out.
+    """
+    rows = []
+    for accounting, label in ACCOUNTING_TITLES.items():
+        hulls = benchmark.hulls(results, accounting)
+        for anchor in anchors:
+            try:
+                delta = metrics.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
+                cells = [f"{delta.rate:+.0f} %", f"{delta.psnr:+.1f} dB", f"{delta.low:.1f} to {delta.high:.1f} dB"]
+            except (KeyError, ValueError):  # not measured, or the curves do not meet
+                cells = ["-", "-", "no overlap"]
+            rows.append([label, f"{codec} against {anchor}", *cells])
+    return markdown([title, "", "BD-rate", "BD-PSNR", "over"], rows)
