@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights results readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ weights: setup ## train all shipped models again (about an hour on two cores; go
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
 	$(BIN)/python benchmarks/results.py
+
+explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
+	$(BIN)/python -m aelib.explorer explorer.html
+
+gif: setup ## draw the animated picture of README.md
+	$(BIN)/python benchmarks/gif.py
 
 readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py

@@ -3,12 +3,14 @@
 The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
 
 ====  ===================================================================================
-0     images, entropy, containers
+0     images, files (imports images), entropy, containers
 1     sources, data (imports sources), models, metrics
 2     train, latent, quantise, codecs (imports quantise)
 3     zoo, benchmark
 4     pretrain, plots, tables
-5     widgets
+5     views
+6     markup, upload
+7     widgets, playground, explorer
 ====  ===================================================================================
 
 Shapes are written with N images, C channels, H rows, W columns and K latent numbers.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aelib import containers, files, metrics
 from aelib import images as im
-from aelib import metrics
-from aelib.codecs import Codec
-from aelib.codecs.base import PictureCodec
+from aelib.codecs import Codec, PictureCodec
 
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
@@ -135,14 +133,9 @@ def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Te
     else:
         payloads = [codec.payload(stream) for stream in streams]
         header = streams[0].removesuffix(payloads[0])
-        one = header + b"".join(_length(len(payload)) + payload for payload in payloads)
+        one = header + containers.join(payloads)
     psnr = metrics.psnr(images, restored).mean()
     return float(metrics.bits_per_pixel([one], height, width)) / count, float(psnr) if torch.isfinite(psnr) else None
-
-
-def _length(count: int) -> bytes:
-    """Return a length as a little-endian base-128 number: one byte below 128, two below 16,384."""
-    return bytes([count]) if count < 128 else bytes([count % 128 + 128]) + _length(count // 128)
 
 
 def _spread(values: Tensor) -> Spread:
@@ -205,10 +198,7 @@ def psnr_at(points: Sequence[tuple[float, float]], rate: float) -> float | None:
 def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:
     """Write points and what they were measured on as JSON, under a temporary name first."""
     content = {"schema": SCHEMA, **about, "points": [asdict(point) for point in points]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    files.write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read(file: Path) -> tuple[list[Point], dict[str, Any]]:

@@ -8,7 +8,7 @@ quantisation tables, standard Huffman tables.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 def jpeg_payload(stream: bytes, *, huffman_tables: bool) -> bytes:
@@ -157,3 +157,43 @@ def _chunks(stream: bytes, at: int, layout: str, trailer: int = 0) -> Iterator[t
             raise ValueError(f"expected a chunk of {length} bytes at byte {at}, got {len(stream) - at - 8} bytes")
         yield kind, stream[at + 8 : at + 8 + length]
         at += 8 + length + (trailer or length % 2)
+
+
+def join(streams: Sequence[bytes]) -> bytes:
+    """Return all streams in one, each behind its length as a base-128 number: one byte below 128, two below 16,384."""
+    return b"".join(_length(len(stream)) + stream for stream in streams)
+
+
+def split(data: bytes, count: int) -> list[bytes]:
+    """Return the `count` streams that `join` put together.
+
+    Raises
+    ------
+    ValueError
+        The data end too early or too late.
+
+    Examples
+    --------
+    >>> split(join([b"ab", b"", b"c"]), 3)
+    [b'ab', b'', b'c']
+    """
+    streams: list[bytes] = []
+    place = 0
+    for _ in range(count):
+        length = shift = 0
+        more = True
+        while more:
+            if place >= len(data) or shift > 28:
+                raise ValueError(f"expected {count} streams, got {len(streams)} in {len(data)} bytes")
+            length |= (data[place] & 127) << shift
+            more = data[place] > 127
+            place, shift = place + 1, shift + 7
+        streams.append(data[place : place + length])
+        place += length
+    if place != len(data):
+        raise ValueError(f"expected {place} bytes in {count} streams, got {len(data)}")
+    return streams
+
+
+def _length(count: int) -> bytes:
+    return bytes([count]) if count < 128 else bytes([count % 128 + 128]) + _length(count // 128)

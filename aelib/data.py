@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aelib import files
 from aelib import images as im
 from aelib.sources import MIRRORS, Arrays, from_mirror, from_official, read_sample
 
@@ -235,6 +236,6 @@ def write_sample(name: str, folder: Path, counts: dict[str, int]) -> None:
             raise ValueError("expected the full data set to take a sample of, got the bundled sample")
         mosaic = im.tile(full.images[:count], columns=50)
         (folder / f"{name}-{part}.webp").write_bytes(
-            im.write_picture(mosaic, "WEBP", lossless=True, quality=100, method=6)
+            files.write_picture(mosaic, "WEBP", lossless=True, quality=100, method=6)
         )
         (folder / f"{name}-{part}.txt").write_text("".join(map(str, full.labels[:count].tolist())) + "\n")

@@ -1,14 +1,10 @@
-"""The image convention, uint8 tensors of shape (N, C, H, W), and what turns them into floats, mosaics and files."""
+"""The image convention, uint8 tensors of shape (N, C, H, W), and what turns them into floats and mosaics."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageFile, features
 from torch import Tensor
 
 
@@ -137,86 +133,3 @@ def untile(picture: Tensor, size: tuple[int, int]) -> Tensor:
     channels, height, width = picture.shape
     tiles = picture.reshape(channels, height // h, h, width // w, w).permute(1, 3, 0, 2, 4)
     return tiles.reshape(-1, channels, h, w)
-
-
-def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
-    """Return the bytes of a picture file.
-
-    Parameters
-    ----------
-    image : Tensor
-        uint8, (C, H, W), C = 1 or 3.
-    file_format : str
-        Pillow's name of the format: "PNG", "JPEG", "WEBP", ...
-    **options
-        Passed to Pillow's writer: ``quality``, ``lossless``, ...
-
-    Returns
-    -------
-    bytes
-        The whole file.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Another dtype or shape, or a size that the format does not know.
-    """
-    check(image.unsqueeze(0))
-    array = image.permute(1, 2, 0).contiguous().numpy()
-    buffer, block = io.BytesIO(), ImageFile.MAXBLOCK
-    # While libjpeg fits Huffman tables it cannot pause, so that the file must fit one block of Pillow's.
-    ImageFile.MAXBLOCK = max(block, 2 * array.nbytes)
-    try:
-        Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
-    except OSError as error:
-        size = f"{array.shape[0]}x{array.shape[1]}"
-        raise ValueError(f"expected a size that {file_format} knows, got {size} pixels: {error}") from error
-    finally:
-        ImageFile.MAXBLOCK = block
-    return buffer.getvalue()
-
-
-def require_format(feature: str) -> None:
-    """Raise ImportError if this platform's Pillow was built without `feature`, such as "avif"."""
-    if not features.check(feature):
-        raise ImportError(f"expected a Pillow with {feature}, got version {features.version('pil')} built without it")
-
-
-def read_picture(
-    data: bytes, *, channels: int | None = None, file_format: str | None = None, max_pixels: int = 1 << 24
-) -> Tensor:
-    """Decode the bytes of a picture file.
-
-    Parameters
-    ----------
-    data : bytes
-        A whole file.
-    file_format : str, optional
-        Pillow's name of the only format allowed; by default any that Pillow reads.
-    channels : int, optional
-        1 converts to grey, 3 to RGB; by default grey files stay grey and all others become RGB.
-    max_pixels : int
-        Larger pictures are refused before they are decoded.
-
-    Returns
-    -------
-    Tensor
-        uint8, (C, H, W).
-
-    Raises
-    ------
-    ValueError
-        The bytes are no complete picture, or it is too large.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=[file_format] if file_format else None) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ValueError(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
-            grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
-            array = np.array(picture.convert("L" if grey else "RGB"))
-    # Pillow's decoders raise many kinds of error on broken bytes, SyntaxError and struct.error among them.
-    except Exception as error:
-        raise ValueError(
-            f"expected a complete picture file, got {len(data)} bytes that do not decode: {error}"
-        ) from error
-    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()

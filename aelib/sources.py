@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aelib import files
 from aelib import images as im
 
 UInt8 = npt.NDArray[np.uint8]
@@ -86,7 +87,7 @@ def _unpack_mnist(read: Callable[[str], bytes]) -> Arrays:
 def _unpack_cifar10(read: Callable[[str], bytes]) -> Arrays:
     def rows(name: str) -> UInt8:
         # One image is one row of 1,024 RGB pixels.
-        picture = im.read_picture(read(name), channels=3)
+        picture = files.read_picture(read(name), channels=3)
         return picture.permute(1, 2, 0).reshape(-1, 32, 32, 3).numpy()
 
     def labels(name: str) -> UInt8:
@@ -128,7 +129,7 @@ def read_sample(name: str, shape: tuple[int, int, int]) -> Arrays:
     arrays: Arrays = {}
     for part in ("train", "test"):
         labels = (SAMPLE / f"{name}-{part}.txt").read_text().strip()
-        mosaic = im.read_picture((SAMPLE / f"{name}-{part}.webp").read_bytes(), channels=channels)
+        mosaic = files.read_picture((SAMPLE / f"{name}-{part}.webp").read_bytes(), channels=channels)
         tiles = im.untile(mosaic, (height, width))[: len(labels)].permute(0, 2, 3, 1).contiguous().numpy()
         arrays[f"x_{part}"] = tiles[..., 0] if channels == 1 else tiles
         arrays[f"y_{part}"] = np.array([int(digit) for digit in labels], dtype=np.uint8)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
-import os
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aelib import files
 from aelib import images as im
 from aelib.models import Autoencoder
 
@@ -213,14 +214,8 @@ def _digest(images: Tensor) -> str:
 
 
 def _save(file: Path, state: dict[str, Any]) -> None:
-    """Write under a temporary name, then rename: a killed run leaves the checkpoint of the epoch before."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        torch.save(state, partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    torch.save(state, buffer := io.BytesIO())
+    files.write_whole(file, buffer.getvalue())
 
 
 def _restore(file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, origin: dict[str, Any]) -> list[Epoch]:

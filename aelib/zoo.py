@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from aelib import entropy, models
+from aelib import entropy, files, models
 from aelib.codecs import Autoencoder
 from aelib.models import ARCHITECTURES, build
 from aelib.quantise import Quantiser
@@ -195,9 +194,11 @@ def save(model: models.Autoencoder, quantiser: Quantiser, facts: Card, *, folder
     weights = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
     tables = _tables_bytes(quantiser)
     hashes = {"sha256": hashlib.sha256(weights).hexdigest(), "tables_sha256": hashlib.sha256(tables).hexdigest()}
-    _write(folder / f"{facts.name}.safetensors", weights)
-    _write(folder / f"{facts.name}.tables.safetensors", tables)
-    _write(folder / f"{facts.name}.json", (json.dumps({**asdict(facts), **hashes}, indent=1) + "\n").encode())
+    files.write_whole(folder / f"{facts.name}.safetensors", weights)
+    files.write_whole(folder / f"{facts.name}.tables.safetensors", tables)
+    files.write_whole(
+        folder / f"{facts.name}.json", (json.dumps({**asdict(facts), **hashes}, indent=1) + "\n").encode()
+    )
 
 
 def _tables_bytes(quantiser: Quantiser) -> bytes:
@@ -215,12 +216,3 @@ def _tables_bytes(quantiser: Quantiser) -> bytes:
 
 def _architecture(model: models.Autoencoder) -> str:
     return next(name for name, kind in ARCHITECTURES.items() if type(model) is kind)
-
-
-def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

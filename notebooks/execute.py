@@ -18,8 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from aelib import data
-from aelib import images as im
+from aelib import data, files
 
 HERE = Path(__file__).resolve().parent
 TIMES = HERE.parent / "results" / "notebooks.json"
@@ -77,8 +76,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def repacked(encoded: str) -> str:
     """Return the same pixels in a smaller PNG: matplotlib stores an opacity that is always full."""
-    picture = im.read_picture(base64.b64decode(encoded), channels=3)
-    return base64.b64encode(im.write_picture(picture, "PNG", optimize=True)).decode()
+    picture = files.read_picture(base64.b64decode(encoded), channels=3)
+    return base64.b64encode(files.write_picture(picture, "PNG", optimize=True)).decode()
 
 
 def store(file: Path, text: str) -> None:

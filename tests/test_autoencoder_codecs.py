@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,8 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from aelib import codecs, data, metrics, models, quantise, zoo
+from aelib import codecs, containers, data, metrics, models, quantise, zoo
+from aelib.images import tile, untile
 
 NAMES = ["mnist-conv-16", "cifar10-conv-64"]
 
@@ -191,3 +194,52 @@ def test_other_tables_are_another_model(digits_codec, digits):
     other = replace(digits_codec, quantiser=quantise.Quantiser(digits_codec.quantiser.steps, moved))
     with pytest.raises(ValueError, match=r"expected a stream of model .*, got one of model"):
         other.decode(digits_codec.encode(digits[:1]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (28, 28), (29, 28), (30, 75)])
+def test_pictures_of_any_size_are_coded_by_blocks(digits_codec, noise, size):
+    codec = codecs.Blocks(digits_codec)
+    images = noise(2, 1, *size)
+    streams = codec.encode(images)
+    restored = codec.decode(streams)
+    assert restored.shape == images.shape
+    side, columns = digits_codec.model.size, -(-size[1] // digits_codec.model.size)
+    for image, picture, stream in zip(images, restored, streams, strict=True):
+        padded = F.pad(image[None].float(), (0, -size[1] % side, 0, -size[0] % side), mode="replicate").to(torch.uint8)
+        blocks = untile(padded[0], (side, side))
+        expected = tile(own_reconstruction(digits_codec, blocks), columns)[:, : size[0], : size[1]]
+        assert torch.equal(picture, expected)
+        payloads = [digits_codec.payload(one) for one in digits_codec.encode(blocks)]
+        assert len(stream) == 14 + sum(len(payload) + 1 for payload in payloads)
+        assert codec.payload(stream) == containers.join(payloads)
+
+
+def test_blocks_refuse_what_they_did_not_write(digits_codec, noise):
+    codec = codecs.Blocks(digits_codec)
+    (stream,) = codec.encode(noise(1, 1, 30, 60))
+    for broken, message in [
+        (b"", "expected a header of 14 bytes, got a stream of 0"),
+        (b"XX" + stream[2:], "expected a stream of b'AB', got b'XX'"),
+        (stream[:-1], r"expected \d+ bytes in 6 streams, got \d+"),
+        (stream + b"x", r"expected \d+ bytes in 6 streams, got \d+"),
+        (stream[:14], "expected 6 streams, got 0 in 0 bytes"),
+        (b"AB\xff\xff\xff\xff" + stream[6:], "expected from 1 to 1048576 pixels, got 65535x65535"),
+        (b"AB\x00\x00\x00\x05" + stream[6:], "expected from 1 to 1048576 pixels, got 0x5"),
+        (stream[:6] + b"AF" + stream[8:], "expected a stream of b'AE' version 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            codec.decode([broken])
+    with pytest.raises(ValueError, match="expected from 1 to 1799 pixels, got 30x60"):
+        codec.decode([stream], max_pixels=1799)
+    with pytest.raises(ValueError, match=r"channels"):
+        codec.encode(noise(1, 3, 30, 30))
+
+
+@given(data=st.data())
+def test_damaged_blocks_give_a_picture_or_a_value_error(digits_codec, digits, data):
+    codec = codecs.Blocks(digits_codec)
+    broken = bytearray(codec.encode(digits[:1])[0])
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        assert codec.decode([bytes(broken)]).dtype == torch.uint8

@@ -3,6 +3,8 @@ import zlib
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aelib import containers
 from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
@@ -110,3 +112,26 @@ def test_every_truncation_is_refused_or_gives_bytes(codec):
         except ValueError:
             refused += 1
     assert refused > len(stream) // 3
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5))
+def test_streams_are_joined_behind_their_lengths_and_split_again(streams):
+    data = containers.join(streams)
+    assert containers.split(data, len(streams)) == streams
+    assert len(data) == sum(len(stream) + (2 if len(stream) > 127 else 1) for stream in streams)
+
+
+def test_the_length_of_a_stream_takes_a_byte_below_128():
+    assert containers.join([bytes(127), bytes(128), bytes(16384)])[:1] == b"\x7f"
+    assert containers.join([bytes(128)])[:2] == b"\x80\x01"
+    assert containers.join([bytes(16384)])[:3] == b"\x80\x80\x01"
+
+
+@given(st.binary(max_size=20), st.integers(0, 5))
+def test_any_bytes_are_split_or_refused(data, count):
+    try:
+        streams = containers.split(data, count)
+    except ValueError:
+        return
+    assert len(streams) == count
+    assert sum(map(len, streams)) <= len(data)

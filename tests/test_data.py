@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aelib import data, sources
-from aelib.images import write_picture
+from aelib.files import write_picture
 
 COUNTS = {"x_train": 12, "y_train": 12, "x_test": 6, "y_test": 6}
 

@@ -15,24 +15,26 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "entropy", "containers"], 0),
+    **dict.fromkeys(["images", "files", "entropy", "containers"], 0),
     **dict.fromkeys(["sources", "data", "models", "metrics"], 1),
     **dict.fromkeys(["train", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark"], 3),
     **dict.fromkeys(["pretrain", "plots", "tables"], 4),
-    **dict.fromkeys(["widgets"], 5),
+    **dict.fromkeys(["views"], 5),
+    **dict.fromkeys(["markup", "upload"], 6),
+    **dict.fromkeys(["widgets", "playground", "explorer"], 7),
 }
-NEIGHBOURS = {("data", "sources"), ("codecs", "quantise")}
+NEIGHBOURS = {("files", "images"), ("data", "sources"), ("codecs", "quantise")}
 OWNERS = {
     "torchvision": "sources",
-    "PIL": "images",
+    "PIL": "files",
     "sklearn": "latent",
     "skimage": "metrics",
     "bjontegaard": "metrics",
     "imagecodecs": "codecs",
     "safetensors": "zoo",
     "matplotlib": "plots",
-    "ipywidgets": "widgets",
+    "anywidget": "playground",
 }
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))

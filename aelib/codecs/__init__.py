@@ -1,9 +1,22 @@
 """Codecs: images in, one byte stream per image out, and back from the bytes alone."""
 
 from aelib.codecs.autoencoder import Autoencoder
-from aelib.codecs.base import Codec
+from aelib.codecs.base import Codec, PictureCodec
+from aelib.codecs.blocks import Blocks
 from aelib.codecs.codestreams import Jpeg2000, JpegXl
 from aelib.codecs.fixed_length import FixedLength
 from aelib.codecs.pillow import Avif, Jpeg, Png, WebP
 
-__all__ = ["Autoencoder", "Avif", "Codec", "FixedLength", "Jpeg", "Jpeg2000", "JpegXl", "Png", "WebP"]
+__all__ = [
+    "Autoencoder",
+    "Avif",
+    "Blocks",
+    "Codec",
+    "FixedLength",
+    "Jpeg",
+    "Jpeg2000",
+    "JpegXl",
+    "PictureCodec",
+    "Png",
+    "WebP",
+]

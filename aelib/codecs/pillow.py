@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aelib import containers
-from aelib import images as im
+from aelib import containers, files
 from aelib.codecs.base import PictureCodec, check_channels, check_range
 
 
@@ -62,10 +61,10 @@ class Jpeg(PictureCodec):
             scale = 5000 / self.quality if self.quality < 50 else 200 - 2 * self.quality
             options["qtables"] = [[min(255, max(1, int((16 * scale + 50) // 100)))] * 64]
             del options["quality"]
-        return im.write_picture(image, "JPEG", **options)
+        return files.write_picture(image, "JPEG", **options)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return im.read_picture(stream, file_format="JPEG", max_pixels=max_pixels)
+        return files.read_picture(stream, file_format="JPEG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the entropy-coded segments, and the Huffman tables where they are fitted to the image."""
@@ -99,11 +98,11 @@ class WebP(PictureCodec):
     def _write(self, image: Tensor) -> bytes:
         check_channels(image, self.channels)
         if self.quality is None:
-            return im.write_picture(image, "WEBP", lossless=True, quality=75, method=4)
-        return im.write_picture(image, "WEBP", quality=self.quality, method=6)
+            return files.write_picture(image, "WEBP", lossless=True, quality=75, method=4)
+        return files.write_picture(image, "WEBP", quality=self.quality, method=6)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return im.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=max_pixels)
+        return files.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the VP8 or VP8L chunk."""
@@ -131,7 +130,7 @@ class Avif(PictureCodec):
     def __post_init__(self) -> None:
         check_range("AVIF quality", self.quality, 0, 100)
         check_range("AVIF speed", self.speed, 0, 10)
-        im.require_format("avif")
+        files.require_format("avif")
 
     @property
     def name(self) -> str:
@@ -141,10 +140,10 @@ class Avif(PictureCodec):
     def _write(self, image: Tensor) -> bytes:
         check_channels(image, self.channels)
         options: dict[str, Any] = {"subsampling": "4:4:4" if self.channels == 3 else "4:0:0"}
-        return im.write_picture(image, "AVIF", quality=self.quality, speed=self.speed, max_threads=1, **options)
+        return files.write_picture(image, "AVIF", quality=self.quality, speed=self.speed, max_threads=1, **options)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return im.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
+        return files.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the mdat box."""
@@ -161,10 +160,10 @@ class Png(PictureCodec):
         return "PNG"
 
     def _write(self, image: Tensor) -> bytes:
-        return im.write_picture(image, "PNG", optimize=True)
+        return files.write_picture(image, "PNG", optimize=True)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return im.read_picture(stream, file_format="PNG", max_pixels=max_pixels)
+        return files.read_picture(stream, file_format="PNG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the IDAT chunks."""

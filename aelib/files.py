@@ -1,0 +1,148 @@
+"""Files: pictures as uint8 tensors to bytes and back, and writing that leaves no half file."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps, features
+from torch import Tensor
+
+from aelib.images import check
+
+
+def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
+    """Return the bytes of a picture file.
+
+    Parameters
+    ----------
+    image : Tensor
+        uint8, (C, H, W), C = 1 or 3.
+    file_format : str
+        Pillow's name of the format: "PNG", "JPEG", "WEBP", ...
+    **options
+        Passed to Pillow's writer: ``quality``, ``lossless``, ...
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype or shape, or a size that the format does not know.
+    """
+    check(image.unsqueeze(0))
+    array = image.permute(1, 2, 0).contiguous().numpy()
+    buffer, block = io.BytesIO(), ImageFile.MAXBLOCK
+    # While libjpeg fits Huffman tables it cannot pause, so that the file must fit one block of Pillow's.
+    ImageFile.MAXBLOCK = max(block, 2 * array.nbytes)
+    try:
+        Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(buffer, file_format, **options)
+    except OSError as error:
+        size = f"{array.shape[0]}x{array.shape[1]}"
+        raise ValueError(f"expected a size that {file_format} knows, got {size} pixels: {error}") from error
+    finally:
+        ImageFile.MAXBLOCK = block
+    return buffer.getvalue()
+
+
+def require_format(feature: str) -> None:
+    """Raise ImportError if this platform's Pillow was built without `feature`, such as "avif"."""
+    if not features.check(feature):
+        raise ImportError(f"expected a Pillow with {feature}, got version {features.version('pil')} built without it")
+
+
+def read_picture(
+    data: bytes, *, channels: int | None = None, file_format: str | None = None, max_pixels: int = 1 << 24
+) -> Tensor:
+    """Decode the bytes of a picture file.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file.
+    file_format : str, optional
+        Pillow's name of the only format allowed; by default any that Pillow reads.
+    channels : int, optional
+        1 converts to grey, 3 to RGB; by default grey files stay grey and all others become RGB.
+    max_pixels : int
+        Larger pictures are refused before they are decoded.
+
+    Returns
+    -------
+    Tensor
+        uint8, (C, H, W).
+
+    Raises
+    ------
+    ValueError
+        The bytes are no complete picture, or it is too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=[file_format] if file_format else None) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
+            grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
+            array = np.array(picture.convert("L" if grey else "RGB"))
+    # Pillow's decoders raise many kinds of error on broken bytes, SyntaxError and struct.error among them.
+    except Exception as error:
+        raise ValueError(
+            f"expected a complete picture file, got {len(data)} bytes that do not decode: {error}"
+        ) from error
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
+    """Decode a picture file as a user hands it over, as the user would see it.
+
+    The camera's note on rotation is heeded, transparent parts are laid on white, 16 bits a value become 8.
+
+    Parameters
+    ----------
+    data : bytes
+        A file of any format that Pillow reads.
+    max_side : int
+        Pictures of more rows or columns are refused before they are decoded.
+
+    Returns
+    -------
+    Tensor
+        uint8, (C, H, W), C = 1 for grey files, else 3.
+
+    Raises
+    ------
+    ValueError
+        The bytes are no complete picture, or it is too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if max(opened.size) > max_side:
+                raise ValueError(f"expected at most {max_side}x{max_side} pixels, got {opened.width}x{opened.height}")
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith("I"):  # PNG and TIFF in 16 bits
+                picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+            grey = picture.mode in ("1", "L", "LA")
+            if picture.has_transparency_data:
+                white = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(white, picture.convert("RGBA"))
+            array = np.array(picture.convert("L" if grey else "RGB"))
+    except Exception as error:  # as in read_picture
+        raise ValueError(f"expected a picture file, got {len(data)} bytes that do not decode: {error}") from error
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: a killed run leaves the old file, or none, but never half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

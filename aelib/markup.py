@@ -1,0 +1,107 @@
+"""HTML and SVG of what the slider shows, for the widget and for the page that needs no kernel."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from aelib.views import Choice, View, coded, points
+
+ZOOM = 3
+_LABEL_WIDTH = 96  # CSS pixels
+_AXES = {"mnist": (2.0, 1000.0, 10.0, 40.0), "cifar10": (2.0, 2000.0, 12.0, 36.0)}  # bytes an image, dB
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 340, 300, 40, 40
+_STYLES = {  # Okabe and Ito's palette (2008), as in the figures
+    "every K": ("#0072B2", ""),
+    "every quality": ("#56B4E9", "4 2"),
+    "JPEG, shared header": ("#D55E00", ""),
+    "JPEG, whole file": ("#D55E00", "2 3"),
+}
+
+
+@lru_cache(maxsize=256)
+def view_html(view: View, width: int) -> str:
+    """Return the rows of `view` as HTML, pictures at most `width` CSS pixels wide, each row with its own alt text."""
+    lines = []
+    for row in view.rows:
+        alt = html.escape(f"{view.title}: {row.label}, {row.note}" + (f": {'; '.join(row.cells)}" if row.cells else ""))
+        source = f"data:image/png;base64,{base64.b64encode(row.png).decode()}"
+        cells = "".join(f'<span style="flex:1">{cell.replace(", ", "<br>")}</span>' for cell in row.cells)
+        lines.append(
+            f'<span><b style="font-size:13px">{row.label}</b><br><span style="font-size:11px">{row.note}</span></span><div><img alt="{alt}" '
+            f'src="{source}" style="display:block;width:100%;max-width:none;margin:0;image-rendering:pixelated">'
+            f'<div style="display:flex;text-align:center;font-size:11px;line-height:14px">{cells}</div></div>'
+        )
+    style = (
+        f"display:grid;align-items:center;line-height:1.2;grid-template-columns:{_LABEL_WIDTH}px minmax(0,{width}px)"
+    )
+    return f'<div style="{style}">{"".join(lines)}</div>'
+
+
+def columns_html(view: View) -> str:
+    """Return the pictures of `view` side by side as HTML, one below the other where the window is narrow."""
+    figures = []
+    for row in view.rows:
+        label = " ".join(filter(None, (row.label, row.note)))
+        source = f"data:image/png;base64,{base64.b64encode(row.png).decode()}"
+        picture = f'<img alt="{html.escape(f"{view.title}: {label}")}" src="{source}" style="width:100%;margin:0">'
+        figures.append(f'<figure style="flex:1 1 260px;margin:0"><figcaption>{label}</figcaption>{picture}</figure>')
+    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;max-width:1000px">{"".join(figures)}</div>'
+
+
+def caption_html(view: View) -> str:
+    """Return the caption of `view`, a line each."""
+    lines = "<br>".join(html.escape(line) for line in view.caption.split("\n"))
+    return f'<div style="line-height:1.45">{lines}</div>'
+
+
+@lru_cache(maxsize=512)
+def curve_svg(choice: Choice) -> str:
+    """Return mean PSNR against mean bytes of the images on screen as SVG, with a dot where the choice stands."""
+    left, right, low, high = _AXES[choice.dataset]
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        share = math.log(point[0] / left) / math.log(right / left)
+        return (
+            _LEFT + share * (_WIDTH - _LEFT - 14),
+            (_HEIGHT - _BOTTOM) * (1 - (point[1] - low) / (high - low)),
+        )
+
+    here = coded(choice).point
+    text = f"mean PSNR against mean bytes an image; here {here[0]:.1f} bytes, {here[1]:.1f} dB"
+    parts = [f'<title>{text}</title><g stroke="currentColor" stroke-opacity="0.15">']
+    ticks = [size for size in (2, 5, 10, 20, 50, 100, 200, 500, 1000) if left <= size <= right]
+    levels = range(int(low), int(high) + 1, 4)
+    parts += [_line([place((size, low)), place((size, high))]) for size in ticks]
+    parts += [_line([place((left, level)), place((right, level))]) for level in levels]
+    parts.append('</g><g fill="currentColor" font-size="11">')
+    parts += [_text(place((size, low))[0], _HEIGHT - _BOTTOM + 14, f"{size}", "middle") for size in ticks]
+    parts += [_text(_LEFT - 4, place((left, level))[1] + 4, f"{level}", "end") for level in levels[:-1]]
+    parts.append(_text(_WIDTH - 8, _HEIGHT - 6, "bytes an image", "end"))
+    parts.append(_text(2, 10, "dB", "start"))
+    for row, (label, curve) in enumerate(points(choice).items()):
+        colour, dash = _STYLES[label]
+        shown = [place(point) for point in curve if left <= point[0] <= right and low <= point[1] <= high]
+        parts.append(f'<g fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}">{_line(shown)}')
+        top = 12 + 15 * row
+        parts.append(
+            f"{_line([(_LEFT + 8, top - 4), (_LEFT + 30, top - 4)])}</g>{_text(_LEFT + 35, top, label, 'start')}"
+        )
+    x, y = place(here)
+    parts.append(f'</g><circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="#0072B2" stroke="white" stroke-width="2"/>')
+    style = "width:100%;max-width:340px;height:auto;display:block"
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text}" style="{style}">{"".join(parts)}</svg>'
+    )
+
+
+def _line(places: Sequence[tuple[float, float]]) -> str:
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline points="{joined}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'

@@ -1,0 +1,134 @@
+"""A picture of the user's own through a pretrained model, block by block, beside JPEG at as many bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aelib import codecs, files, metrics, zoo
+from aelib import images as im
+from aelib.views import LABELS, Row, View
+
+PREVIEW = 480  # pixels of the longer side
+_GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One codec's version of a picture (C, H, W): what it is called, its bytes, and what came back from them."""
+
+    label: str
+    size: int
+    picture: Tensor
+
+
+def prepared(data: bytes, channels: int) -> Tensor:
+    """Return the picture in a user's file as uint8 (C, H, W) with the channels that a model takes.
+
+    Raises
+    ------
+    ValueError
+        No picture, or one of more than 4096 rows or columns.
+    """
+    picture = files.read_photograph(data)
+    if channels == 1 and len(picture) == 3:
+        return (picture * _GREY).sum(0, keepdim=True).round().to(torch.uint8)
+    return picture.expand(channels, -1, -1)
+
+
+def by_blocks(picture: Tensor, name: str, quality: int) -> Matched:
+    """Send a picture (C, H, W) through the weights `name`, cut into blocks of the model's size."""
+    codec = codecs.Blocks(zoo.load_codec(name, quality))
+    (stream,) = codec.encode(picture[None])
+    (restored,) = codec.decode([stream], max_pixels=picture[0].numel())
+    card = zoo.card(name)
+    return Matched(f"{LABELS[card.architecture]}, K = {card.latent_dim}", len(stream), restored)
+
+
+def jpeg_at(picture: Tensor, size: int) -> Matched:
+    """Return the JPEG file whose number of bytes is nearest to `size`, 4:2:0 with fitted tables, by bisection."""
+    found: dict[int, bytes] = {}
+    low, high = 1, 95
+    while low <= high:
+        middle = (low + high) // 2
+        (found[middle],) = codecs.Jpeg(middle, "4:2:0").encode(picture[None])
+        low, high = (middle + 1, high) if len(found[middle]) < size else (low, middle - 1)
+    quality = min(found, key=lambda tried: abs(len(found[tried]) - size))
+    (restored,) = codecs.Jpeg(quality).decode([found[quality]], max_pixels=picture[0].numel())
+    return Matched(f"JPEG, quality {quality}", len(found[quality]), restored)
+
+
+def compare(picture: Tensor, name: str, quality: int) -> View:
+    """Return what to show of a picture: original, autoencoder, JPEG as a whole file of as many bytes.
+
+    Parameters
+    ----------
+    picture : Tensor
+        uint8, (C, H, W), with the model's channels.
+    name : str
+        Pretrained weights.
+    quality : int
+        0 (coarsest latents) to 7 (finest).
+    """
+    own = by_blocks(picture, name, quality)
+    other = jpeg_at(picture, own.size)
+    height, width = picture.shape[1:]
+    lines = [f"Your picture, {width} x {height} pixels, {picture.numel():,} bytes as plain values. Whole files:"]
+    rows = [Row("original", "", _preview(picture))]
+    for one in (own, other):
+        figures = f"{one.size:,} bytes ({8 * one.size / (height * width):.3f} bpp), {_quality(picture, one.picture)}"
+        lines.append(f"{one.label}: {figures}.")
+        rows.append(Row(one.label, f"{one.size:,} bytes", _preview(one.picture)))
+    if other.size > 1.1 * own.size:
+        lines.append("No JPEG file of this picture is as small as the autoencoder's; this is the nearest.")
+    return View("Your picture", tuple(rows), "\n".join(lines))
+
+
+def centred(digit: Tensor) -> Tensor:
+    """Return a drawn digit (1, 28, 28) with its centre of mass in the middle, as the digits of MNIST have it."""
+    weight = digit[0].double()
+    if not weight.any():
+        return digit
+    steps = torch.arange(28.0, dtype=torch.float64)
+    middle = [float((weight.sum(axis) * steps).sum() / weight.sum()) for axis in (1, 0)]
+    return torch.roll(digit, [round(13.5 - place) for place in middle], dims=(1, 2))
+
+
+def through_every_size(digit: Tensor) -> View:
+    """Return a digit (1, 28, 28) and what MNIST's convolutional models decode from their bytes of it, at every K."""
+    sizes = zoo.sizes("mnist", "conv")
+    restored, cells = [], []
+    for size in sizes:
+        codec = zoo.load_codec(zoo.model_name("mnist", "conv", size))
+        (stream,) = codec.encode(digit[None])
+        restored.append(codec.decode([stream]))
+        psnr = float(metrics.psnr(digit[None], restored[-1]))
+        length = len(codec.payload(stream)) + 1
+        cells.append(f"K = {size}: {length} B, {psnr:.1f} dB")
+    pictures = torch.cat(restored)
+    repeated = digit.expand(len(sizes), 1, -1, -1)
+    rows = (
+        Row("digit", f"{digit.numel()} bytes", files.write_picture(im.tile(repeated, len(sizes)), "PNG")),
+        Row("autoencoder", "every K", files.write_picture(im.tile(pictures, len(sizes)), "PNG"), tuple(cells)),
+    )
+    words = "Your digit through every bottleneck, bytes with a shared header:\n" + "; ".join(cells)
+    return View("Your digit", rows, words)
+
+
+def _quality(reference: Tensor, picture: Tensor) -> str:
+    psnr = f"PSNR {float(metrics.psnr(reference[None], picture[None])):.2f} dB"
+    if min(reference.shape[1:]) < metrics.SSIM_WINDOW:
+        return psnr
+    return f"{psnr}, SSIM {float(metrics.ssim(reference[None], picture[None])):.3f}"
+
+
+def _preview(picture: Tensor) -> bytes:
+    """Return a PNG of the picture, made smaller if it is larger than the preview."""
+    factor = PREVIEW / max(picture.shape[1:])
+    if factor < 1:
+        size = [max(1, round(length * factor)) for length in picture.shape[1:]]
+        picture = im.to_uint8(F.interpolate(im.to_float(picture[None]), size, mode="area"))[0]
+    return files.write_picture(picture, "PNG")

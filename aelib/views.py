@@ -1,0 +1,227 @@
+"""What the slider shows, as pure and cached functions: for one choice the pictures, the numbers and the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+
+from aelib import codecs, data, files, metrics, plots, zoo
+from aelib import images as im
+from aelib.quantise import QUALITIES
+
+ERROR_GAIN = 4
+MIXED = "one of each class"
+LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
+_JPEG_QUALITIES = (*range(1, 12), *range(13, 50, 3), *range(50, 96, 5))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the controls say.
+
+    Attributes
+    ----------
+    dataset, architecture, latent_dim
+        Name the weights, as in `aelib.zoo.model_name`.
+    quality : int
+        0 (coarsest latents) to 7 (finest).
+    group : str
+        `MIXED`, or a class of the data set.
+    count : int
+        Images side by side.
+    """
+
+    dataset: str = "cifar10"
+    architecture: str = "conv"
+    latent_dim: int = 2
+    quality: int = QUALITIES[-1]
+    group: str = MIXED
+    count: int = 6
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a codec made of the images: pictures (N, C, H, W), bytes of each, PSNR in dB and SSIM of each, (N,)."""
+
+    pictures: Tensor
+    sizes: Tensor
+    psnr: Tensor
+    ssim: Tensor
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Mean bytes and mean PSNR in dB."""
+        return float(self.sizes.double().mean()), float(self.psnr.mean())
+
+    def summary(self) -> str:
+        """Return the means in words."""
+        size, psnr = self.point
+        pixels = self.pictures.shape[2] * self.pictures.shape[3]
+        figures = f"PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
+        return f"{size:.1f} bytes ({8 * size / pixels:.3f} bpp, {self.pictures[0].numel() / size:,.1f} to 1), {figures}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of pictures: its label, a note on it, a PNG of them side by side, and a short text under each."""
+
+    label: str
+    note: str
+    png: bytes
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """All that is on screen for one choice, in words and in pictures."""
+
+    title: str
+    rows: tuple[Row, ...]
+    caption: str
+
+
+@lru_cache(maxsize=64)
+def originals(dataset: str, group: str = MIXED, count: int = 6) -> Tensor:
+    """Return test images, uint8 (count, C, H, W), from the bundled sample, the same with and without a download."""
+    images, labels, classes = (getattr(_sample(dataset), name) for name in ("images", "labels", "classes"))
+    if group != MIXED and group not in classes:
+        raise ValueError(f"expected {MIXED!r} or a class out of {classes}, got {group!r}")
+    if group == MIXED:
+        order = torch.stack(
+            [(labels == index).nonzero().flatten()[:5] for index in range(len(classes))], dim=1
+        ).flatten()
+    else:
+        order = (labels == classes.index(group)).nonzero().flatten()
+    if not 1 <= count <= len(order):
+        raise ValueError(f"expected 1 to {len(order)} images, got {count}")
+    chosen: Tensor = images[order[:count]]
+    return chosen
+
+
+@cache
+def _sample(dataset: str) -> data.Dataset:
+    return data.load(dataset, "test", source="sample")
+
+
+@cache
+def _codec(name: str) -> codecs.Autoencoder:
+    return zoo.load_codec(name)
+
+
+def coded(choice: Choice, accounting: str = "shared") -> Coded:
+    """Return what the autoencoder decodes from its bytes, with their number in the accounting "shared" or "file"."""
+    return _coded(choice)[accounting]
+
+
+@lru_cache(maxsize=512)
+def _coded(choice: Choice) -> dict[str, Coded]:
+    name = zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim)
+    codec = replace(_codec(name), quality=choice.quality)
+    images = originals(choice.dataset, choice.group, choice.count)
+    streams = codec.encode(images)
+    restored = codec.decode(streams)
+    psnr, ssim = metrics.psnr(images, restored), metrics.ssim(images, restored)
+    return {way: Coded(restored, _sizes(codec, streams, way), psnr, ssim) for way in ("shared", "file")}
+
+
+def _sizes(codec: codecs.Codec, streams: Sequence[bytes], accounting: str) -> Tensor:
+    return torch.tensor([len(one) if accounting == "file" else len(codec.payload(one)) + 1 for one in streams])
+
+
+@lru_cache(maxsize=64)
+def jpegs(dataset: str, group: str, count: int, accounting: str) -> tuple[Coded, ...]:
+    """Return JPEG at many qualities, 4:4:4 and 4:2:0; with fitted Huffman tables where the tables are paid for."""
+    images = originals(dataset, group, count)
+    modes = ("4:4:4", "4:2:0") if images.shape[1] == 3 else ("4:4:4",)
+    settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in _JPEG_QUALITIES]
+    streams = [codec.encode(images) for codec in settings]
+    restored = torch.cat([codec.decode(own) for codec, own in zip(settings, streams, strict=True)])
+    again = images.repeat(len(settings), 1, 1, 1)
+    values = (restored, metrics.psnr(again, restored), metrics.ssim(again, restored))
+    parts = (torch.split(value, count) for value in values)
+    sizes = (_sizes(codec, own, accounting) for codec, own in zip(settings, streams, strict=True))
+    return tuple(Coded(own, size, psnr, ssim) for own, psnr, ssim, size in zip(*parts, sizes, strict=True))
+
+
+@lru_cache(maxsize=512)
+def jpeg_beside(choice: Choice, accounting: str) -> Coded:
+    """Return for each image the JPEG with the nearest number of bytes to the autoencoder's, the best of equals."""
+    table = jpegs(choice.dataset, choice.group, choice.count, accounting)
+    sizes, psnr, ssim = (torch.stack([getattr(one, key) for one in table]) for key in ("sizes", "psnr", "ssim"))
+    picks = ((sizes - coded(choice, accounting).sizes).abs() - psnr.clamp(max=99) / 100).argmin(
+        0
+    )  # (N,) of (settings, N)
+    columns = torch.arange(choice.count)
+    pictures = torch.stack([table[pick].pictures[n] for n, pick in enumerate(picks.tolist())])
+    return Coded(pictures, *(values[picks, columns] for values in (sizes, psnr, ssim)))
+
+
+@lru_cache(maxsize=512)
+def render(choice: Choice) -> View:
+    """Return what to show: originals, the autoencoder, JPEG at as many bytes, the error."""
+    reference = originals(choice.dataset, choice.group, choice.count)
+    own, own_file = coded(choice), coded(choice, "file")
+    shared, whole = (jpeg_beside(choice, accounting) for accounting in ("shared", "file"))
+    error = ((own.pictures.int() - reference.int()).abs() * ERROR_GAIN).clamp(max=255).to(torch.uint8)
+    raw, size = reference[0].numel(), choice.latent_dim
+    facts = zoo.card(zoo.model_name(choice.dataset, choice.architecture, size))
+    title = f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder, K = {size}"
+    bits = 8 * own.point[0] / size
+    caption = (
+        f"{title}: mean of {own.summary()}, {bits:.2f} bits per latent (quality {choice.quality} of {QUALITIES[-1]}).\n"
+        f"JPEG, shared header: {shared.summary()}.\n"
+        f"JPEG, whole file: {whole.summary()}; the autoencoder's whole stream has {own_file.point[0]:.1f} bytes.\n"
+        f"All {facts.test['images']:,} test images, float latents: PSNR {facts.test['mean_psnr']:.2f} dB; "
+        f"PCA with K = {size}: {facts.pca_mean_psnr:.2f} dB."
+    )
+    rows = (
+        Row("original", f"{raw:,} bytes", _strip(reference)),
+        Row("autoencoder", f"K = {size}", _strip(own.pictures), _cells(own)),
+        Row("JPEG", "as many bytes, shared header", _strip(shared.pictures), _cells(shared)),
+        Row("JPEG", "nearest whole file", _strip(whole.pictures), _cells(whole)),
+        Row("error", f"of the autoencoder, times {ERROR_GAIN}", _strip(error)),
+    )
+    return View(title, rows, caption)
+
+
+def _strip(pictures: Tensor) -> bytes:
+    return files.write_picture(im.tile(pictures, columns=len(pictures)), "PNG")
+
+
+def _cells(one: Coded) -> tuple[str, ...]:
+    return tuple(f"{size} B, {psnr:.1f} dB" for size, psnr in zip(one.sizes.tolist(), one.psnr.tolist(), strict=True))
+
+
+@lru_cache(maxsize=512)
+def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
+    """Return what the curves show, points (mean bytes, mean PSNR in dB) of the images on screen.
+
+    The sizes K at this quality, the qualities at this K, JPEG with a shared header and in whole files.
+    """
+    sizes = zoo.sizes(choice.dataset, choice.architecture)
+    curves = {
+        "every K": [coded(replace(choice, latent_dim=size)) for size in sizes],
+        "every quality": [coded(replace(choice, quality=quality)) for quality in QUALITIES],
+        "JPEG, shared header": jpegs(choice.dataset, choice.group, choice.count, "shared"),
+        "JPEG, whole file": jpegs(choice.dataset, choice.group, choice.count, "file"),
+    }
+    found = {
+        label: [(float(c.sizes.double().mean()), float(c.psnr.mean())) for c in many] for label, many in curves.items()
+    }
+    return {label: metrics.convex_hull(pairs) if "JPEG" in label else pairs for label, pairs in found.items()}
+
+
+@lru_cache(maxsize=64)
+def strip(choice: Choice) -> bytes:
+    """Return a PNG of the originals and of what is decoded of them at every shipped size, labelled."""
+    rows = {"original": originals(choice.dataset, choice.group, choice.count)}
+    for size in zoo.sizes(choice.dataset, choice.architecture):
+        one = coded(replace(choice, latent_dim=size))
+        rows[f"K = {size}, {one.point[0]:.0f} B\n{one.point[1]:.2f} dB"] = one.pictures
+    axes = plots.picture_rows(rows, zoom=0.8)
+    axes[0].set_title(f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder: {choice.group}")
+    return plots.to_png(axes[0], dpi=110)
