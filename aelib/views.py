@@ -181,8 +181,8 @@ def render(choice: Choice) -> View:
     rows = (
         Row("original", f"{raw:,} bytes", _strip(reference)),
         Row("autoencoder", f"K = {size}", _strip(own.pictures), _cells(own)),
-        Row("JPEG", "as many bytes, shared header", _strip(shared.pictures), _cells(shared)),
-        Row("JPEG", "nearest whole file", _strip(whole.pictures), _cells(whole)),
+        Row("JPEG", "nearest bytes, shared header", _strip(shared.pictures), _cells(shared)),
+        Row("JPEG", "nearest bytes, whole file", _strip(whole.pictures), _cells(whole)),
         Row("error", f"of the autoencoder, times {ERROR_GAIN}", _strip(error)),
     )
     return View(title, rows, caption)

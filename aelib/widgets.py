@@ -11,7 +11,6 @@ from aelib.quantise import QUALITIES
 from aelib.views import LABELS, MIXED, Choice
 
 _WIDE = {"width": "520px", "max_width": "100%"}
-_HEIGHT = "600px"  # of the pictures at full width, so that what stands below stays where it is
 
 
 class BottleneckExplorer(ipywidgets.VBox):
@@ -67,7 +66,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         ipywidgets.jslink((self.play, "value"), (self.size, "index"))
         self.picture = ipywidgets.HTML(layout={"flex": "1 1 560px", "max_width": "700px", "overflow": "hidden"})
         self.curve = ipywidgets.HTML(layout={"flex": "1 1 280px", "max_width": "360px", "overflow": "hidden"})
-        self.caption = ipywidgets.HTML(layout={"min_height": "96px"})
+        self.caption = ipywidgets.HTML(layout={"min_height": "118px"})
         for control in (self.dataset, self.architecture):
             control.observe(self._offer, "value")
         for control in (self.group, self.size, self.quality):
