@@ -55,9 +55,9 @@ class PictureExplorer(ipywidgets.VBox):
 
     def _uploaded(self, _change: object = None) -> None:
         if self.upload.value:
-            self.open(bytes(self.upload.value[-1].content), str(self.upload.value[-1].name))
+            self.show_file(bytes(self.upload.value[-1].content), str(self.upload.value[-1].name))
 
-    def open(self, content: bytes, name: str = "your file") -> None:
+    def show_file(self, content: bytes, name: str = "your file") -> None:
         """Show the picture in a file's bytes, or say why it is none."""
         old, self._file = self._file, content
         try:
