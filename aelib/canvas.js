@@ -4,7 +4,7 @@ function render({ model, el }) {
   canvas.width = canvas.height = 280;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "Square to draw a digit on");
-  canvas.style.cssText = "width:224px;height:224px;background:black;touch-action:none;cursor:crosshair";
+  canvas.style.cssText = "width:224px;height:224px;background:black;outline:1px solid gray;outline-offset:-1px;touch-action:none;cursor:crosshair";
   const pen = canvas.getContext("2d");
   const small = document.createElement("canvas");
   small.width = small.height = 28;

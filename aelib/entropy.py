@@ -78,18 +78,17 @@ class Encoder:
             self._digits[rows, self._length + index] = digit if index == 0 else digit & 255
         for column in range(self._digits.shape[1] - 1, 0, -1):
             self._digits[:, column - 1] += self._digits[:, column] >> 8
-        written = (self._digits & 255).astype(np.uint8)
-        return [row.tobytes().rstrip(b"\0") for row in written]
+        written, width = (self._digits & 255).astype(np.uint8).tobytes(), self._digits.shape[1]
+        return [written[start : start + width].rstrip(b"\0") for start in range(0, len(written), width)]
 
 
 class Decoder:
     """Range decoder of many streams; the mirror image of `Encoder`."""
 
     def __init__(self, streams: Sequence[bytes]) -> None:
-        longest = max(map(len, streams), default=0)
-        padded = np.zeros((len(streams), longest + _STATE_BITS // 8 + 2), np.uint8)
-        for row, stream in zip(padded, streams, strict=True):
-            row[: len(stream)] = np.frombuffer(stream, np.uint8)
+        width = max(map(len, streams), default=0) + _STATE_BITS // 8 + 2
+        joined = b"".join(stream.ljust(width, b"\0") for stream in streams)
+        padded = np.frombuffer(joined, np.uint8).reshape(len(streams), width)
         self._bytes = padded
         self._position = np.full(len(streams), _STATE_BITS // 8, np.int64)
         self._range = np.full(len(streams), _TOP, np.int64)

@@ -39,8 +39,8 @@ def page() -> str:
                 [frame(Choice(dataset, "conv", size, quality)) for quality in SHOWN_QUALITIES] for size in sizes
             ],
         }
-    # "</" would end the script element that holds the JSON.
-    text = json.dumps(content, ensure_ascii=False).replace("</", "<\\/")
+    # "</script" would end the element that holds the JSON, and "<!--" could keep it from ending.
+    text = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("FRAMES", text, 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, features
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from aelib.images import check
@@ -92,9 +92,7 @@ def read_picture(
             array = np.array(picture.convert("L" if grey else "RGB"))
     # Pillow's decoders raise many kinds of error on broken bytes, SyntaxError and struct.error among them.
     except Exception as error:
-        raise ValueError(
-            f"expected a complete picture file, got {len(data)} bytes that do not decode: {error}"
-        ) from error
+        raise ValueError(_unreadable(data, error)) from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
@@ -133,8 +131,14 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
                 picture = Image.alpha_composite(white, picture.convert("RGBA"))
             array = np.array(picture.convert("L" if grey else "RGB"))
     except Exception as error:  # as in read_picture
-        raise ValueError(f"expected a picture file, got {len(data)} bytes that do not decode: {error}") from error
+        raise ValueError(_unreadable(data, error)) from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _unreadable(data: bytes, error: Exception) -> str:
+    # Pillow's own words would name an address in memory.
+    reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
+    return f"expected a complete picture file, got {len(data)} bytes that do not decode: {reason}"
 
 
 def write_whole(file: Path, content: bytes) -> None:

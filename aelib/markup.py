@@ -12,7 +12,7 @@ from aelib.views import Choice, View, coded, points
 
 ZOOM = 3
 _LABEL_WIDTH = 96  # CSS pixels
-_AXES = {"mnist": (2.0, 1000.0, 10.0, 40.0), "cifar10": (2.0, 2000.0, 12.0, 36.0)}  # bytes an image, dB
+_AXES = {"mnist": (2.0, 1000.0, 8.0, 40.0), "cifar10": (2.0, 2000.0, 8.0, 36.0)}  # bytes an image, dB
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 340, 300, 40, 40
 _STYLES = {  # Okabe and Ito's palette (2008), as in the figures
     "every K": ("#0072B2", ""),
@@ -28,11 +28,11 @@ def view_html(view: View, width: int) -> str:
     lines = []
     for row in view.rows:
         alt = html.escape(f"{view.title}: {row.label}, {row.note}" + (f": {'; '.join(row.cells)}" if row.cells else ""))
-        source = f"data:image/png;base64,{base64.b64encode(row.png).decode()}"
-        cells = "".join(f'<span style="flex:1">{cell.replace(", ", "<br>")}</span>' for cell in row.cells)
+        label, note = html.escape(row.label), html.escape(row.note)
+        cells = "".join(f'<span style="flex:1">{html.escape(cell).replace(", ", "<br>")}</span>' for cell in row.cells)
         lines.append(
-            f'<span><b style="font-size:13px">{row.label}</b><br><span style="font-size:11px">{row.note}</span></span><div><img alt="{alt}" '
-            f'src="{source}" style="display:block;width:100%;max-width:none;margin:0;image-rendering:pixelated">'
+            f'<span><b style="font-size:13px">{label}</b><br><span style="font-size:11px">{note}</span></span>'
+            f"<div>{_image(row.png, alt, 'max-width:none;image-rendering:pixelated')}"
             f'<div style="display:flex;text-align:center;font-size:11px;line-height:14px">{cells}</div></div>'
         )
     style = (
@@ -42,14 +42,24 @@ def view_html(view: View, width: int) -> str:
 
 
 def columns_html(view: View) -> str:
-    """Return the pictures of `view` side by side as HTML, one below the other where the window is narrow."""
+    """Return the pictures of `view` side by side as HTML, all of one width, one below the other on a narrow screen."""
     figures = []
     for row in view.rows:
-        label = " ".join(filter(None, (row.label, row.note)))
-        source = f"data:image/png;base64,{base64.b64encode(row.png).decode()}"
-        picture = f'<img alt="{html.escape(f"{view.title}: {label}")}" src="{source}" style="width:100%;margin:0">'
-        figures.append(f'<figure style="flex:1 1 260px;margin:0"><figcaption>{label}</figcaption>{picture}</figure>')
-    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;max-width:1000px">{"".join(figures)}</div>'
+        label = html.escape(" ".join(filter(None, (row.label, row.note))))
+        picture = _image(row.png, f"{html.escape(view.title)}: {label}", "")
+        # Labels of one line and of two end at the same height, or the pictures would not be level.
+        caption = f'<figcaption style="display:flex;align-items:flex-end;min-height:2.6em">{label}</figcaption>'
+        figures.append(f'<figure style="margin:0;line-height:1.3">{caption}{picture}</figure>')
+    columns = "grid-template-columns:repeat(auto-fit,minmax(min(190px,100%),1fr))"
+    return f'<div style="display:grid;{columns};gap:8px;max-width:1000px">{"".join(figures)}</div>'
+
+
+def _image(png: bytes, alt: str, style: str) -> str:
+    # With its shape known, it has its height before it is decoded, and nothing below it jumps.
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    style = f"display:block;width:100%;aspect-ratio:{width}/{height};margin:0;{style}"
+    return f'<img alt="{alt}" src="{source}" style="{style}">'
 
 
 def caption_html(view: View) -> str:
@@ -64,11 +74,11 @@ def curve_svg(choice: Choice) -> str:
     left, right, low, high = _AXES[choice.dataset]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        share = math.log(point[0] / left) / math.log(right / left)
-        return (
-            _LEFT + share * (_WIDTH - _LEFT - 14),
-            (_HEIGHT - _BOTTOM) * (1 - (point[1] - low) / (high - low)),
-        )
+        across = math.log(point[0] / left) / math.log(right / left)
+        up = (point[1] - low) / (high - low)
+        # Single images can lie beyond the axes; the dot then stands at the edge.
+        across, up = (min(max(share, 0.0), 1.0) for share in (across, up))
+        return _LEFT + across * (_WIDTH - _LEFT - 14), (_HEIGHT - _BOTTOM) * (1 - up)
 
     here = coded(choice).point
     text = f"mean PSNR against mean bytes an image; here {here[0]:.1f} bytes, {here[1]:.1f} dB"

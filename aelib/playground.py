@@ -44,8 +44,11 @@ class PictureExplorer(ipywidgets.VBox):
         options = {"continuous_update": False, "layout": _WIDE}
         self.size = ipywidgets.SelectionSlider(options=sizes, value=sizes[-1], description="Numbers K", **options)
         self.quality = ipywidgets.IntSlider(QUALITIES[-1], 0, QUALITIES[-1], description="Rounding", **options)
-        self.message = ipywidgets.HTML("Choose a picture of up to 4096x4096 pixels. It stays on this machine.")
-        self.caption, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
+        # Room for one line and for four, so that the pictures stay where they are.
+        self.message = ipywidgets.HTML(
+            "Choose a picture of up to 4096x4096 pixels. It stays on this machine.", layout={"min_height": "32px"}
+        )
+        self.caption, self.picture = ipywidgets.HTML(layout={"min_height": "80px"}), ipywidgets.HTML()
         self.upload.observe(self._uploaded, "value")
         self.dataset.observe(self._offer_sizes, "value")
         for control in (self.size, self.quality):
@@ -59,12 +62,13 @@ class PictureExplorer(ipywidgets.VBox):
 
     def show_file(self, content: bytes, name: str = "your file") -> None:
         """Show the picture in a file's bytes, or say why it is none."""
-        old, self._file = self._file, content
         try:
-            self._show()
+            upload.prepared(content, 3)
         except ValueError as error:
-            self._file = old
             self.message.value = f"{html.escape(name)} was not opened: {html.escape(str(error))}."
+            return
+        self._file = content
+        self._show()
 
     def _offer_sizes(self, _change: object = None) -> None:
         sizes = zoo.sizes(self.dataset.value, "conv")
@@ -97,6 +101,8 @@ class Canvas(anywidget.AnyWidget):
 class DigitExplorer(ipywidgets.VBox):
     """Draw a digit, or take a test digit, and watch it through every bottleneck size at once.
 
+    Wiping the drawing brings the test digit back.
+
     Attributes
     ----------
     canvas : Canvas
@@ -124,6 +130,8 @@ class DigitExplorer(ipywidgets.VBox):
     def _drawn(self, _change: object = None) -> None:
         if any(self.canvas.pixels):
             self._show(upload.centred(torch.tensor(self.canvas.pixels, dtype=torch.uint8).reshape(1, 28, 28)))
+        else:
+            self._taken()
 
     def _taken(self, _change: object = None) -> None:
         self._show(originals("mnist", self.digit.value, 1)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from aelib import benchmark, metrics
@@ -80,8 +81,9 @@ def bjontegaard(
         for anchor in anchors:
             try:
                 delta = metrics.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
-                cells = [f"{delta.rate:+.0f} %", f"{delta.psnr:+.1f} dB", f"{delta.low:.1f} to {delta.high:.1f} dB"]
+                gain = "-" if math.isnan(delta.psnr) else f"{delta.psnr:+.1f} dB"
+                cells = [f"{delta.rate:+.0f} %", gain, f"{delta.low:.1f} to {delta.high:.1f} dB"]
             except (KeyError, ValueError):  # not measured, or the curves do not meet
-                cells = ["-", "-", "no overlap"]
+                cells = ["-", "-", "too little in common"]
             rows.append([label, f"{codec} against {anchor}", *cells])
     return markdown([title, "", "BD-rate", "BD-PSNR", "over"], rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from torch.nn import functional as F
 
 from aelib import codecs, files, metrics, zoo
 from aelib import images as im
+from aelib.quantise import QUALITIES
 from aelib.views import LABELS, Row, View
 
 PREVIEW = 480  # pixels of the longer side
+_codec = lru_cache(maxsize=32)(zoo.load_codec)  # of a few MB; loading takes longer than coding a digit
 _GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
 
 
@@ -41,7 +44,7 @@ def prepared(data: bytes, channels: int) -> Tensor:
 
 def by_blocks(picture: Tensor, name: str, quality: int) -> Matched:
     """Send a picture (C, H, W) through the weights `name`, cut into blocks of the model's size."""
-    codec = codecs.Blocks(zoo.load_codec(name, quality))
+    codec = codecs.Blocks(_codec(name, quality))
     (stream,) = codec.encode(picture[None])
     (restored,) = codec.decode([stream], max_pixels=picture[0].numel())
     card = zoo.card(name)
@@ -82,8 +85,8 @@ def compare(picture: Tensor, name: str, quality: int) -> View:
         figures = f"{one.size:,} bytes ({8 * one.size / (height * width):.3f} bpp), {_quality(picture, one.picture)}"
         lines.append(f"{one.label}: {figures}.")
         rows.append(Row(one.label, f"{one.size:,} bytes", _preview(one.picture)))
-    if other.size > 1.1 * own.size:
-        lines.append("No JPEG file of this picture is as small as the autoencoder's; this is the nearest.")
+    if not 0.9 <= other.size / own.size <= 1.1:
+        lines.append("No JPEG file of this picture comes nearer to as many bytes as the autoencoder's.")
     return View("Your picture", tuple(rows), "\n".join(lines))
 
 
@@ -93,8 +96,12 @@ def centred(digit: Tensor) -> Tensor:
     if not weight.any():
         return digit
     steps = torch.arange(28.0, dtype=torch.float64)
-    middle = [float((weight.sum(axis) * steps).sum() / weight.sum()) for axis in (1, 0)]
-    return torch.roll(digit, [round(13.5 - place) for place in middle], dims=(1, 2))
+    shifts = []
+    for profile in (weight.sum(1), weight.sum(0)):
+        wanted = round(14 - float((profile * steps).sum() / profile.sum()))
+        inked = profile.nonzero().flatten().tolist()
+        shifts.append(min(max(wanted, -inked[0]), 27 - inked[-1]))  # nothing leaves at one edge to enter at the other
+    return torch.roll(digit, shifts, dims=(1, 2))
 
 
 def through_every_size(digit: Tensor) -> View:
@@ -102,7 +109,7 @@ def through_every_size(digit: Tensor) -> View:
     sizes = zoo.sizes("mnist", "conv")
     restored, cells = [], []
     for size in sizes:
-        codec = zoo.load_codec(zoo.model_name("mnist", "conv", size))
+        codec = _codec(zoo.model_name("mnist", "conv", size), QUALITIES[-1])
         (stream,) = codec.encode(digit[None])
         restored.append(codec.decode([stream]))
         psnr = float(metrics.psnr(digit[None], restored[-1]))

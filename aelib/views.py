@@ -16,7 +16,6 @@ from aelib.quantise import QUALITIES
 ERROR_GAIN = 4
 MIXED = "one of each class"
 LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
-_JPEG_QUALITIES = (*range(1, 12), *range(13, 50, 3), *range(50, 96, 5))
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,20 @@ class Coded:
         pixels = self.pictures.shape[2] * self.pictures.shape[3]
         figures = f"PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
         return f"{size:.1f} bytes ({8 * size / pixels:.3f} bpp, {self.pictures[0].numel() / size:,.1f} to 1), {figures}"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A codec at S settings: pictures (S, N, C, H, W), bytes of each and PSNR in dB of each, (S, N)."""
+
+    pictures: Tensor
+    sizes: Tensor
+    psnr: Tensor
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Mean bytes and mean PSNR in dB at each setting."""
+        return list(zip(self.sizes.double().mean(1).tolist(), self.psnr.mean(1).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -132,32 +145,29 @@ def _sizes(codec: codecs.Codec, streams: Sequence[bytes], accounting: str) -> Te
     return torch.tensor([len(one) if accounting == "file" else len(codec.payload(one)) + 1 for one in streams])
 
 
-@lru_cache(maxsize=64)
-def jpegs(dataset: str, group: str, count: int, accounting: str) -> tuple[Coded, ...]:
-    """Return JPEG at many qualities, 4:4:4 and 4:2:0; with fitted Huffman tables where the tables are paid for."""
+@lru_cache(maxsize=16)  # 3.5 MB each, of six photographs
+def jpegs(dataset: str, group: str, count: int, accounting: str) -> Ladder:
+    """Return JPEG at every quality, 4:4:4 and 4:2:0; with fitted Huffman tables where the tables are paid for."""
     images = originals(dataset, group, count)
     modes = ("4:4:4", "4:2:0") if images.shape[1] == 3 else ("4:4:4",)
-    settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in _JPEG_QUALITIES]
+    settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in range(1, 96)]
     streams = [codec.encode(images) for codec in settings]
-    restored = torch.cat([codec.decode(own) for codec, own in zip(settings, streams, strict=True)])
-    again = images.repeat(len(settings), 1, 1, 1)
-    values = (restored, metrics.psnr(again, restored), metrics.ssim(again, restored))
-    parts = (torch.split(value, count) for value in values)
-    sizes = (_sizes(codec, own, accounting) for codec, own in zip(settings, streams, strict=True))
-    return tuple(Coded(own, size, psnr, ssim) for own, psnr, ssim, size in zip(*parts, sizes, strict=True))
+    pictures = [codec.decode(own) for codec, own in zip(settings, streams, strict=True)]
+    sizes = [_sizes(codec, own, accounting) for codec, own in zip(settings, streams, strict=True)]
+    psnr = [metrics.psnr(images, restored) for restored in pictures]
+    return Ladder(torch.stack(pictures), torch.stack(sizes), torch.stack(psnr))
 
 
 @lru_cache(maxsize=512)
 def jpeg_beside(choice: Choice, accounting: str) -> Coded:
     """Return for each image the JPEG with the nearest number of bytes to the autoencoder's, the best of equals."""
-    table = jpegs(choice.dataset, choice.group, choice.count, accounting)
-    sizes, psnr, ssim = (torch.stack([getattr(one, key) for one in table]) for key in ("sizes", "psnr", "ssim"))
-    picks = ((sizes - coded(choice, accounting).sizes).abs() - psnr.clamp(max=99) / 100).argmin(
-        0
-    )  # (N,) of (settings, N)
+    ladder = jpegs(choice.dataset, choice.group, choice.count, accounting)
+    distance = (ladder.sizes - coded(choice, accounting).sizes).abs()
+    picks = (distance - ladder.psnr.clamp(max=99) / 100).argmin(0)  # (N,), settings
     columns = torch.arange(choice.count)
-    pictures = torch.stack([table[pick].pictures[n] for n, pick in enumerate(picks.tolist())])
-    return Coded(pictures, *(values[picks, columns] for values in (sizes, psnr, ssim)))
+    pictures = ladder.pictures[picks, columns]
+    ssim = metrics.ssim(originals(choice.dataset, choice.group, choice.count), pictures)
+    return Coded(pictures, ladder.sizes[picks, columns], ladder.psnr[picks, columns], ssim)
 
 
 @lru_cache(maxsize=512)
@@ -203,16 +213,13 @@ def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
     The sizes K at this quality, the qualities at this K, JPEG with a shared header and in whole files.
     """
     sizes = zoo.sizes(choice.dataset, choice.architecture)
-    curves = {
-        "every K": [coded(replace(choice, latent_dim=size)) for size in sizes],
-        "every quality": [coded(replace(choice, quality=quality)) for quality in QUALITIES],
-        "JPEG, shared header": jpegs(choice.dataset, choice.group, choice.count, "shared"),
-        "JPEG, whole file": jpegs(choice.dataset, choice.group, choice.count, "file"),
+    shared, whole = (jpegs(choice.dataset, choice.group, choice.count, way).points for way in ("shared", "file"))
+    return {
+        "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
+        "every quality": [coded(replace(choice, quality=quality)).point for quality in QUALITIES],
+        "JPEG, shared header": metrics.convex_hull(shared),
+        "JPEG, whole file": metrics.convex_hull(whole),
     }
-    found = {
-        label: [(float(c.sizes.double().mean()), float(c.psnr.mean())) for c in many] for label, many in curves.items()
-    }
-    return {label: metrics.convex_hull(pairs) if "JPEG" in label else pairs for label, pairs in found.items()}
 
 
 @lru_cache(maxsize=64)
@@ -221,7 +228,7 @@ def strip(choice: Choice) -> bytes:
     rows = {"original": originals(choice.dataset, choice.group, choice.count)}
     for size in zoo.sizes(choice.dataset, choice.architecture):
         one = coded(replace(choice, latent_dim=size))
-        rows[f"K = {size}, {one.point[0]:.0f} B\n{one.point[1]:.2f} dB"] = one.pictures
+        rows[f"K = {size}\n{one.point[0]:.0f} B, {one.point[1]:.2f} dB"] = one.pictures
     axes = plots.picture_rows(rows, zoom=0.8)
     axes[0].set_title(f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder: {choice.group}")
     return plots.to_png(axes[0], dpi=110)

@@ -96,8 +96,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         sizes = zoo.sizes(self.dataset.value, self.architecture.value)
         self.size.disabled = not sizes
         if not sizes:
-            self.picture.value = self.curve.value = ""
-            self.caption.value = "No weights are shipped for this choice."
+            self._show()
             return
         nearest = min(sizes, key=lambda size: abs(size - self.size.value))
         groups = [MIXED, *data.CLASSES[self.dataset.value]]
@@ -112,6 +111,10 @@ class BottleneckExplorer(ipywidgets.VBox):
         self._show()
 
     def _show(self, _change: object = None) -> None:
+        if self.size.disabled:
+            self.picture.value = self.curve.value = ""
+            self.caption.value = "No weights are shipped for this choice."
+            return
         choice = self.choice
         self.view = views.render(choice)
         self.picture.value = markup.view_html(self.view, markup.ZOOM * data.SHAPES[choice.dataset][2] * self._count)
@@ -122,7 +125,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         """Add words and a picture of all sizes for readers without a kernel, GitHub among them."""
         bundle = super()._repr_mimebundle_(**kwargs)
         formats = bundle[0] if isinstance(bundle, tuple) else bundle
-        if formats is not None:
+        if formats is not None and not self.size.disabled:
             formats["text/plain"] = f"{self.view.title}\n{self.view.caption}"
             formats["image/png"] = views.strip(self.choice)
         return bundle

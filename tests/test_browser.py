@@ -1,157 +1,353 @@
-"""Notebook 06 in JupyterLab, in a real browser: the slider moves by keyboard and by mouse, the picture follows."""
+"""The widgets in a real browser: notebook 06 in JupyterLab, and from disk the page that needs no kernel."""
 
-import json
+import base64
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
+import re
+from dataclasses import dataclass
 
+import lab
 import pytest
+import skimage.data
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
 
-from aelib import zoo
+from aelib import explorer, files, zoo
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "06_bottleneck_slider.ipynb"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-MINUTES = 60_000  # playwright counts milliseconds
+NOTEBOOK = explorer.TEMPLATE.parents[1] / "notebooks" / "06_bottleneck_slider.ipynb"
+SIZES = {"CIFAR-10": zoo.sizes("cifar10", "conv"), "MNIST": zoo.sizes("mnist", "conv")}
+HEIGHT = 800
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=lab.MINUTE)
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """Serve a copy of the notebook, with settings of its own, and return the address of the copy."""
-    if CHROMIUM is None:
-        message = "no Chromium on the PATH: the slider was NOT tried in a browser (Debian: apt-get install chromium)"
+@pytest.fixture(scope="module")
+def chromium():
+    if lab.CHROMIUM is None:
+        message = "no Chromium on the PATH: the widgets were NOT tried in a browser (Debian: apt-get install chromium)"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    shutil.copy(NOTEBOOK, tmp_path)
-    settings = tmp_path / "config" / "labconfig" / "page_config.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {f"JUPYTER_{kind.upper()}_DIR": str(tmp_path / kind) for kind in ("config", "data", "runtime")}
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={tmp_path}"]
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
-            env=os.environ
-            | own
-            | {"AELIB_FAST": "1", "AELIB_SOURCE": "sample", "IPYTHONDIR": str(tmp_path / "ipython")},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_for(address, server)
-            yield f"{address}/lab/workspaces/slider/tree/{NOTEBOOK.name}?reset"
-        finally:
-            server.terminate()
-            server.wait(timeout=60)
+    with lab.browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """What browsers complained about, and requests that a page should not make."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def silence(heard):
+    yield
+    found = heard.copy()
+    heard.clear()
+    assert found == []
+
+
+def _listen(page, heard):
+    page.on("pageerror", lambda error: heard.append(f"{error}"))
+    page.on("console", lambda message: heard.append(message.text) if message.type == "error" else None)
+
+
+@pytest.fixture(scope="module")
+def notebook_page(chromium, heard, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    with lab.serve(NOTEBOOK, folder, {"AELIB_FAST": "", "AELIB_SOURCE": "sample"}) as address:
+        page = lab.new_page(chromium)
+        _listen(page, heard)
+        lab.run_all_cells(page, address)
+        # Pictures still come after the kernel's last word; with this one the last but one cell leaves the slider.
+        page.locator('.jp-OutputArea img[alt*="fully connected autoencoder, K = 256: autoencoder"]').wait_for()
+        yield page
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def explorer_page(chromium, heard, tmp_path_factory):
+    file = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    file.write_text(explorer.page(), encoding="utf-8")
+    page = lab.new_page(chromium)
+    _listen(page, heard)
+    page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else heard.append(one.url))
+    page.goto(file.as_uri())
+    yield page
+    page.close()
 
 
 @pytest.fixture
-def page(lab):
-    """Open the notebook in Chromium and run all its cells."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(2 * MINUTES)
-        page.goto(lab)
-        # Before that, running the cells would end in a dialog that asks for a kernel.
-        page.wait_for_function(f"{_WIDGET}?.sessionContext?.session?.kernel?.status === 'idle'")
-        page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
-        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-        page.wait_for_function(f"{_CELLS}.every(cell => cell.executionCount > 0) || {_ERRORS}.length > 0")
-        assert page.evaluate(_ERRORS) == []
-        # Replies to cells overtake pictures and errors on their way here; this is the last picture that they make.
-        page.locator('.jp-OutputArea img[alt*="test images 8 to"]').wait_for()
-        page.wait_for_function(f"{_WIDGET}.sessionContext.session.kernel.status === 'idle'")
-        assert page.evaluate(_ERRORS) == []
-        yield page
-        browser.close()
+def notebook(notebook_page):
+    notebook_page.set_viewport_size({"width": 1280, "height": HEIGHT})
+    return notebook_page
 
 
-_WIDGET = "window.jupyterapp?.shell.currentWidget"
-_CELLS = f"{_WIDGET}.content.widgets.map(cell => cell.model).filter(cell => cell.type === 'code')"
-_ERRORS = f"{_CELLS}.flatMap(cell => cell.outputs.toJSON()).filter(output => output.output_type === 'error')"
+@dataclass(kw_only=True)
+class Slider:
+    """Where the parts of the slider are, in the notebook and on the page alike."""
+
+    page: Page
+    root: Locator
+    caption: Locator
+    size: Locator
+    track: Locator
+    readout: Locator
+    quality: Locator
+    coarsest: int
+    play: Locator
+    below: Locator
+
+    @property
+    def picture(self):
+        return self.root.locator('img[alt*=": autoencoder, K ="]')
+
+    def start(self, dataset):
+        """Show the smallest convolutional network for a data set, finely rounded."""
+        self.root.evaluate("element => element.scrollIntoView()")
+        self.root.get_by_text(dataset, exact=True).click()
+        # After its picture the slider has its new sizes too.
+        expect(self.picture).to_have_attribute("alt", re.compile(f"{dataset}, convolutional"))
+        self.quality.focus()
+        self.page.keyboard.press("End")
+        self.size.focus()
+        self.page.keyboard.press("Home")
+        return self.shown(SIZES[dataset][0])
+
+    def shown(self, size, quality=7):
+        """Wait until everything shows a choice, and return alt text, picture, caption and what the curve says."""
+        expect(self.picture).to_have_attribute("alt", re.compile(f"autoencoder, K = {size}: autoencoder"))
+        expect(self.caption).to_have_text(re.compile(rf"K = {size}: .*\(quality {quality} of 7\)", re.DOTALL))
+        caption = self.caption.inner_text()
+        # The curve is what comes last.
+        curve = self.root.locator(f'svg[aria-label*="here {re.search(r"mean of ([0-9.]+ bytes)", caption)[1]}"]')
+        curve.wait_for()
+        picture = (self.picture.get_attribute(name) for name in ("alt", "src"))
+        return *picture, caption, curve.get_attribute("aria-label")
+
+    def boxes(self):
+        curve = self.root.get_by_role("img", name="mean PSNR")
+        parts = (self.track, self.quality, self.play, self.caption, self.picture, curve, self.below)
+        return [part.bounding_box() for part in parts]
 
 
-def _wait_for(address, server):
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/api/status", timeout=5):
-                return
-        except OSError:
-            assert server.poll() is None, "JupyterLab ended before it answered; see server.log"
-            assert time.monotonic() < deadline, "JupyterLab did not answer within two minutes; see server.log"
-            time.sleep(0.2)
+def _cell(page, content):
+    return page.locator(".jp-CodeCell", has=page.locator(f".jp-OutputArea {content}"))
 
 
-def _shown(page):
-    """Return alt text, picture and words of the slider."""
-    image = page.locator('.jp-OutputArea img[alt*="autoencoder, K ="]')
-    words = page.locator(".widget-html-content", has_text="values through")
-    return image.get_attribute("alt"), image.get_attribute("src"), words.inner_text()
+@pytest.fixture(params=["notebook", "explorer"])
+def slider(request):
+    page = request.getfixturevalue(f"{request.param}_page")
+    page.set_viewport_size({"width": 1280, "height": HEIGHT})
+    if request.param == "explorer":
+        return Slider(
+            page=page,
+            root=page.locator("body"),
+            caption=page.locator("#caption"),
+            size=page.locator("#size"),
+            track=page.locator("#size"),
+            readout=page.locator('output[for="size"]'),
+            quality=page.locator("#quality"),
+            coarsest=explorer.SHOWN_QUALITIES[0],
+            play=page.locator("#play"),
+            below=page.locator("#screen"),
+        )
+    cell = _cell(page, ".widget-play")
+    cell.get_by_role("button", name="convolutional").click()
+    return Slider(
+        page=page,
+        root=cell.locator(".jp-OutputArea-output"),
+        caption=cell.locator(".widget-html-content", has_text="mean of"),
+        size=cell.locator(".noUi-handle").nth(0),
+        track=cell.locator(".noUi-target").nth(0),
+        readout=cell.locator(".widget-readout").nth(0),
+        quality=cell.locator(".noUi-handle").nth(1),
+        coarsest=0,
+        play=cell.locator(".widget-play button").nth(0),
+        below=cell.locator("xpath=following-sibling::*[1]"),
+    )
 
 
-def _wait_for_size(page, size):
-    page.locator(f'.jp-OutputArea img[alt*="autoencoder, K = {size}:"]').wait_for()
-    page.locator(".widget-html-content", has_text=f"through {size} numbers").wait_for()
-    return _shown(page)
-
-
-def _click(page, name):
-    """Press a button and wait for its picture, after which the slider has its new sizes too."""
-    page.get_by_role("button", name=name).click()
-    page.locator(f'.jp-OutputArea img[alt*="{name}"]').wait_for()
-
-
-def _screenshots(page, folder):
-    """Take the slider at two widths; nothing may stick out of the window."""
-    for width in (1280, 800):
-        page.set_viewport_size({"width": width, "height": 800})
-        image = page.locator('.jp-OutputArea img[alt*="autoencoder, K ="]')
-        image.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)
-        page.screenshot(path=folder / f"slider-{width}.png")
-        box = image.bounding_box()
-        assert box["width"] >= 200
-        assert box["x"] + box["width"] <= width
-
-
-def test_slider_follows_keyboard_and_mouse(page, tmp_path):
-    sizes = zoo.sizes("cifar10", "conv")
-    _click(page, "MNIST")
-    _click(page, "convolutional")
-    _click(page, "CIFAR-10")
-    handle = page.locator(".jp-OutputArea .noUi-handle")
-    handle.focus()
-    page.keyboard.press("Home")
-    seen = [_wait_for_size(page, sizes[0])]
-    for size in sizes[1:]:
-        page.keyboard.press("ArrowRight")
-        seen.append(_wait_for_size(page, size))
+@pytest.mark.parametrize("dataset", SIZES)
+def test_everything_follows_the_keyboard(slider, dataset):
+    seen = [slider.start(dataset)]
+    for size in SIZES[dataset][1:]:
+        slider.page.keyboard.press("ArrowRight")
+        seen.append(slider.shown(size))
     for part in zip(*seen, strict=True):
-        assert len(set(part)) == len(sizes)
+        assert len(set(part)) == len(seen)
+    slider.page.keyboard.press("Home")
+    assert slider.shown(SIZES[dataset][0]) == seen[0]
 
-    track = page.locator(".jp-OutputArea .noUi-target").bounding_box()
-    grip = handle.bounding_box()
-    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(track["x"] - 5, grip["y"] + grip["height"] / 2, steps=12)
-    page.mouse.up()
-    assert _wait_for_size(page, sizes[0]) == seen[0]
 
-    _click(page, "MNIST")
-    assert all(new != old for new, old in zip(_shown(page), seen[0], strict=True))
-    _screenshots(page, tmp_path)
+def test_everything_follows_the_mouse_while_it_drags(slider):
+    sizes = SIZES["CIFAR-10"]
+    first = slider.start("CIFAR-10")
+    slider.page.keyboard.press("End")
+    last = slider.shown(sizes[-1])
+    track, mouse = slider.track.bounding_box(), slider.page.mouse
+    places = [track["x"] + 8 + index / (len(sizes) - 1) * (track["width"] - 16) for index in range(len(sizes))]
+    middle = track["y"] + track["height"] / 2
+    mouse.move(places[-1], middle)
+    mouse.down()
+    mouse.move(places[3], middle, steps=6)
+    assert slider.shown(sizes[3])[1] not in (first[1], last[1])
+    mouse.move(places[0] - 12, middle, steps=6)
+    assert slider.shown(sizes[0]) == first
+    mouse.up()
+    assert slider.shown(sizes[0]) == first
+
+
+def test_play_sweeps_all_sizes(slider):
+    sizes = SIZES["MNIST"]
+    slider.start("MNIST")
+    slider.readout.evaluate(
+        "element => { window.swept = [element.textContent]; new MutationObserver(() => swept.push(element.textContent))"
+        ".observe(element, { childList: true, characterData: true, subtree: true }); }"
+    )
+    slider.play.click()
+    slider.shown(sizes[-1])
+    # In the notebook it ends here, on the page it goes round.
+    if slider.play.inner_text() == "Stop":
+        slider.play.click()
+    swept = [int(re.search(r"\d+", text)[0]) for text in slider.page.evaluate("swept") if text]
+    assert list(dict.fromkeys(swept)) == sizes
+
+
+def test_rounding_changes_picture_and_caption(slider):
+    slider.start("CIFAR-10")
+    slider.page.keyboard.press("End")
+    size = SIZES["CIFAR-10"][-1]
+    fine = slider.shown(size)
+    slider.quality.focus()
+    slider.page.keyboard.press("Home")
+    coarse = slider.shown(size, slider.coarsest)
+    assert all(new != old for new, old in zip(coarse, fine, strict=True))
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+@pytest.mark.parametrize("dataset", SIZES)
+def test_nothing_jumps_and_nothing_sticks_out(slider, width, dataset):
+    slider.page.set_viewport_size({"width": width, "height": HEIGHT})
+    slider.start(dataset)
+    _watch_for_shifts(slider.root)
+    boxes = [slider.boxes()]
+    for size in SIZES[dataset][1:]:
+        slider.page.keyboard.press("ArrowRight")
+        slider.shown(size)
+        boxes.append(slider.boxes())
+        assert _outside(slider.root) == []
+    assert boxes == boxes[:1] * len(boxes)
+    assert slider.page.evaluate("shifts") == []
+
+
+def _watch_for_shifts(root):
+    """Note what moves on screen, for a frame only or to stay, and has a part in `root`."""
+    root.evaluate("""root => {
+        window.shifts = [];
+        window.watch?.disconnect();
+        window.watch = new PerformanceObserver((list) => {
+            for (const { sources } of list.getEntries())
+                for (const { node, previousRect, currentRect } of sources)
+                    if (root.contains(node)) shifts.push([node.nodeName, previousRect.toJSON(), currentRect.toJSON()]);
+        });
+        watch.observe({ type: "layout-shift" });
+    }""")
+
+
+def _outside(root):
+    """Name the elements that stick out of the window or of their picture, or whose content is cut off."""
+    return root.evaluate("""root => {
+        const frame = root.closest(".jp-WindowedPanel-outer, body").getBoundingClientRect();
+        const bad = [];
+        for (const element of root.querySelectorAll("*:not(.noUi-target *, svg :not(text))")) {
+            if (element.getClientRects().length === 0) continue;  // not on screen: options, scripts
+            const limit = element.closest("text") ? element.ownerSVGElement.getBoundingClientRect() : frame;
+            const { left, right } = element.getBoundingClientRect();
+            const cut = getComputedStyle(element).overflow !== "visible" &&
+                (element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1);
+            if (left < limit.left - 1 || right > limit.right + 1 || cut)
+                bad.push(`${element.nodeName} ${element.getAttribute("class")}: ${element.textContent.slice(0, 99)}`);
+        }
+        return bad;
+    }""")
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    file = tmp_path / "photograph.jpg"
+    Image.fromarray(skimage.data.astronaut()[:128, 160:352]).resize((96, 64)).save(file, quality=95)
+    return file
+
+
+def _upload(cell, file):
+    with cell.page.expect_file_chooser() as chooser:
+        cell.locator(".widget-upload").click()
+    chooser.value.set_files(file)
+
+
+def _sources(images):
+    return images.evaluate_all("images => images.map(image => image.src)")
+
+
+def test_an_uploaded_photograph_is_shown_and_a_broken_file_leaves_it(notebook, photograph, tmp_path):
+    cell = _cell(notebook, ".widget-upload")
+    caption = cell.locator(".widget-html-content", has_text="Your picture,")
+    images = cell.locator('img[alt^="Your picture"]')
+    before = _sources(images)
+    _upload(cell, photograph)
+    expect(caption).to_contain_text("96 x 64 pixels")
+    message = cell.get_by_text("was not opened")
+    expect(message).to_have_count(0)
+    uploaded = _sources(images)
+    assert len(uploaded) == len(set(uploaded)) == 3
+    assert not set(uploaded) & set(before)
+
+    _watch_for_shifts(cell)
+    cell.locator(".noUi-handle").nth(0).focus()
+    notebook.keyboard.press("Home")
+    expect(caption).to_contain_text("K = 2:")
+    expect(images.nth(1)).not_to_have_attribute("src", uploaded[1])
+    rough = _sources(images)
+    assert rough[0] == uploaded[0]
+    lab.wait_for_kernel(notebook)
+    assert notebook.evaluate("shifts") == []
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    _upload(cell, broken)
+    expect(message).to_contain_text("broken.jpg was not opened: expected")
+    lab.wait_for_kernel(notebook)
+    assert _sources(images) == rough
+    for width in (1280, 800):
+        notebook.set_viewport_size({"width": width, "height": HEIGHT})
+        assert _outside(cell.locator(".jp-OutputArea-output")) == []
+
+
+def test_a_drawn_digit_goes_through_every_size(notebook):
+    cell = _cell(notebook, "canvas")
+    cell.evaluate("element => element.scrollIntoView()")
+    canvas, digit = cell.locator("canvas"), cell.locator('img[alt*="digit, 784 bytes"]')
+    taken = digit.get_attribute("src")
+    square = canvas.bounding_box()
+    notebook.mouse.move(square["x"] + 60, square["y"] + 30)
+    notebook.mouse.down()
+    notebook.mouse.move(square["x"] + 60, square["y"] + 190, steps=8)
+    notebook.mouse.up()
+    expect(digit).not_to_have_attribute("src", taken)
+    drawn = digit.get_attribute("src")
+    shown = files.read_picture(base64.b64decode(drawn.partition(",")[2]), channels=1)[0, :, :28] > 127
+    rows, columns = (shown.any(axis).nonzero().flatten() for axis in (1, 0))
+    # 160 of 224 CSS pixels and a round pen of 24/280; drawn at the left, and moved to the middle.
+    assert abs(len(rows) - 22.4) <= 1.5
+    assert abs(len(columns) - 2.4) <= 1.5
+    for places in (rows, columns):
+        assert abs(float(places.double().mean()) - 13.5) <= 1
+
+    cell.get_by_role("button", name="Wipe").click()
+    expect(digit).to_have_attribute("src", taken)
+    assert canvas.evaluate(
+        "square => !square.getContext('2d').getImageData(0, 0, 280, 280).data.some((v, i) => i % 4 < 3 && v)"
+    )
+    cell.locator("select").select_option("3")
+    expect(digit).not_to_have_attribute("src", re.compile("|".join(map(re.escape, (taken, drawn)))))
+    for width in (1280, 800):
+        notebook.set_viewport_size({"width": width, "height": HEIGHT})
+        assert _outside(cell.locator(".jp-OutputArea-output")) == []

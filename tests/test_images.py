@@ -1,14 +1,10 @@
-import io
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
-from aelib import files
 from aelib import images as im
 
 SHAPES = st.tuples(st.integers(1, 7), st.sampled_from((1, 3)), st.integers(1, 9), st.integers(1, 9))
@@ -87,54 +83,3 @@ def test_check_returns_what_it_was_given(noise):
 def test_check_names_what_was_expected_and_what_came(images, error, message):
     with pytest.raises(error, match=message):
         im.check(images, channels=3, size=(8, 4))
-
-
-@given(IMAGES)
-def test_png_round_trip_is_exact(images):
-    for image in images:
-        assert torch.equal(files.read_picture(files.write_picture(image, "PNG")), image)
-
-
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3), ("CMYK", 3)]
-)
-def test_read_picture_takes_all_colour_modes(mode, channels):
-    buffer = io.BytesIO()
-    Image.new(mode, (5, 4)).save(buffer, "TIFF")
-    picture = files.read_picture(buffer.getvalue())
-    assert picture.shape == (channels, 4, 5)
-    assert picture.dtype == torch.uint8
-
-
-def test_read_picture_converts_between_grey_and_rgb(noise):
-    grey = noise(1, 1, 4, 5)[0]
-    file = files.write_picture(grey, "PNG")
-    assert torch.equal(files.read_picture(file, channels=3), grey.expand(3, 4, 5))
-    assert files.read_picture(files.write_picture(noise(1, 3, 4, 5)[0], "PNG"), channels=1).shape == (1, 4, 5)
-
-
-def test_read_picture_refuses_large_pictures_and_other_formats(noise):
-    file = files.write_picture(noise(1, 1, 4, 5)[0], "PNG")
-    with pytest.raises(ValueError, match="at most 19 pixels, got 5x4"):
-        files.read_picture(file, max_pixels=19)
-    with pytest.raises(ValueError, match="complete picture file"):
-        files.read_picture(file, file_format="JPEG")
-
-
-def test_write_picture_refuses_what_a_format_cannot_hold():
-    with pytest.raises(ValueError, match="expected a size that JPEG knows, got 1x70000 pixels"):
-        files.write_picture(torch.zeros(3, 1, 70_000, dtype=torch.uint8), "JPEG")
-    with pytest.raises(TypeError, match=r"got torch\.float32"):
-        files.write_picture(torch.zeros(3, 4, 4), "PNG")
-
-
-def test_a_pillow_without_a_format_is_told(monkeypatch):
-    monkeypatch.setattr(im.features, "check", lambda feature: False)
-    with pytest.raises(ImportError, match=r"expected a Pillow with avif, got version .* built without it"):
-        files.require_format("avif")
-
-
-@pytest.mark.parametrize("file", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_read_picture_refuses_other_bytes(file):
-    with pytest.raises(ValueError, match=f"complete picture file, got {len(file)} bytes"):
-        files.read_picture(file)

@@ -1,144 +1,180 @@
+"""The slider on the kernel's side: every option of every control, and what a reader without a kernel sees."""
+
+import ctypes
+import gc
 import html
 import io
 import itertools
+import os
+import random
+import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-import torch
 from PIL import Image
 
-from aelib import benchmark, data, metrics, models, widgets, zoo
-from aelib.images import read_picture, untile
+from aelib import data, models, views, widgets, zoo
+from aelib.views import MIXED, Choice
 
 FAMILIES = list(itertools.product(data.CLASSES, models.ARCHITECTURES))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def explorer():
-    return widgets.BottleneckExplorer()
+    return widgets.BottleneckExplorer("cifar10", "conv", count=2)
 
 
-def measured(name, first, count, samples):
-    """Originals and what the codec makes of them, as the ruler sees it, without the widgets."""
-    images = samples[zoo.card(name).dataset, "test"].images[first : first + count]
-    codec = zoo.load_codec(name)
-    return images, codec.decode(codec.encode(images)), benchmark.measure(codec, images)
+def shown(explorer):
+    return explorer.picture.value, explorer.caption.value, explorer.curve.value
 
 
-def test_every_choice_can_be_made(explorer):
+def check(explorer, choice):
+    """The screen shows this choice and nothing else."""
+    assert explorer.choice == choice
+    assert explorer.view == views.render(choice)
+    assert all(html.escape(line) in explorer.caption.value for line in explorer.view.caption.split("\n"))
+    assert f'alt="{explorer.view.title}: autoencoder, K = {choice.latent_dim}:' in explorer.picture.value
+    assert explorer.picture.value.count("<img") == len(explorer.view.rows)
+    here = "here {:.1f} bytes, {:.1f} dB".format(*views.coded(choice).point)
+    assert here in explorer.curve.value
+
+
+def test_every_size_of_every_family(explorer):
     seen = set()
-    for _, dataset in explorer.dataset.options:
-        explorer.dataset.value = dataset
-        for _, architecture in explorer.architecture.options:
-            explorer.architecture.value = architecture
-            assert list(explorer.size.options) == zoo.sizes(dataset, architecture)
-            for size in explorer.size.options:
-                explorer.size.value = size
-                seen.add((dataset, architecture, size))
-                view = widgets.render(dataset, architecture, size)
-                assert explorer.view == view
-                assert f"K = {size}" in view.caption
-                assert all(html.escape(line) in explorer.caption.value for line in view.caption.split("\n"))
-                assert f'alt="{view.alt}"' in explorer.picture.value
-    assert {zoo.model_name(*choice) for choice in seen} == set(zoo.names())
+    for dataset, architecture in FAMILIES:
+        explorer.dataset.value, explorer.architecture.value = dataset, architecture
+        assert list(explorer.size.options) == zoo.sizes(dataset, architecture)
+        for size in explorer.size.options:
+            explorer.size.value = size
+            check(explorer, Choice(dataset, architecture, size, count=2))
+            seen.add(shown(explorer))
+    assert len(seen) == len(zoo.names())
+
+
+def test_the_buttons_offer_every_family(explorer):
+    assert sorted(name for _, name in explorer.dataset.options) == sorted(data.CLASSES)
+    assert sorted(name for _, name in explorer.architecture.options) == sorted(models.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("dataset", data.CLASSES)
+def test_every_group_of_images(dataset):
+    explorer, seen = widgets.BottleneckExplorer(dataset, "dense", count=1), set()
+    assert list(explorer.group.options) == [MIXED, *data.CLASSES[dataset]]
+    for group in explorer.group.options:
+        explorer.group.value = group
+        check(explorer, Choice(dataset, "dense", explorer.size.options[0], group=group, count=1))
+        seen.add(explorer.picture.value)
+    assert len(seen) == 10  # one image of each class is, of one image, that of the first class
+
+
+def test_every_quality(explorer):
+    explorer.size.value = 64
+    assert (explorer.quality.min, explorer.quality.max) == (0, 7)
+    seen = set()
+    for quality in range(8):
+        explorer.quality.value = quality
+        check(explorer, Choice("cifar10", "conv", 64, quality, count=2))
+        seen.add(shown(explorer))
+    assert len(seen) == 8
+    explorer.quality.value = 99
+    assert explorer.quality.value == 7
 
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
-@pytest.mark.parametrize(("first", "count"), [(0, 8), (37, 3)])
-def test_the_caption_is_what_the_metrics_say(dataset, architecture, first, count, samples):
-    size = zoo.sizes(dataset, architecture)[1]
-    name = zoo.model_name(dataset, architecture, size)
-    view, card = widgets.render(dataset, architecture, size, first, count), zoo.card(name)
-    images, restored, point = measured(name, first, count, samples)
-    assert view.psnr == pytest.approx(metrics.psnr(images, restored).tolist(), abs=1e-9)
-    assert f"mean PSNR {point.psnr.mean:.2f} dB, SSIM {point.ssim.mean:.3f}" in view.caption
-    pixels = card.size**2
-    for rate in (point.rate_shared.mean, point.rate_file.mean):
-        assert f"{rate * pixels / 8:.1f} bytes" in view.caption
-        assert f"({rate:.3f} bpp" in view.caption
-    assert sum(view.sizes) / count == pytest.approx(point.rate_shared.mean * pixels / 8)
-    assert f"mean PSNR {card.test['mean_psnr']:.2f} dB, SSIM {card.test['ssim']:.3f}; PCA" in view.caption
-    assert f"PCA with K = {size}: {card.pca_mean_psnr:.2f} dB" in view.caption
-    assert f"{card.channels * pixels:,} bytes uncompressed" in view.caption
+def test_it_opens_on_what_was_asked_for(dataset, architecture):
+    sizes = zoo.sizes(dataset, architecture)
+    explorer = widgets.BottleneckExplorer(dataset, architecture, count=2)
+    check(explorer, Choice(dataset, architecture, sizes[0], count=2))
+    assert (explorer.play.min, explorer.play.max) == (0, len(sizes) - 1)
 
 
-@pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
-def test_the_picture_shows_originals_reconstructions_and_errors(dataset, architecture, samples):
-    size = zoo.sizes(dataset, architecture)[0]
-    images, restored, _ = measured(zoo.model_name(dataset, architecture, size), 2, 5, samples)
-    picture = read_picture(widgets.render(dataset, architecture, size, 2, 5).png)
-    error = ((restored.int() - images.int()).abs() * widgets.ERROR_GAIN).clamp(max=255)
-    assert torch.equal(untile(picture, data.SHAPES[dataset][1:]), torch.cat([images, restored, error]).to(torch.uint8))
+def test_it_opens_on_photographs_of_six_classes():
+    assert widgets.BottleneckExplorer().choice == Choice("cifar10", "conv", 2, 7, MIXED, 6)
 
 
-def test_render_is_cached():
-    first = widgets.render("mnist", "conv", 8)
-    assert widgets.render("mnist", "conv", 8) is first
-    assert widgets.render("mnist", "conv", 4) is not first
+def test_the_browser_moves_the_controls_by_index(explorer):
+    explorer.size.set_state({"index": 4})
+    explorer.group.set_state({"index": 9})
+    explorer.quality.set_state({"value": 2})
+    check(explorer, Choice("cifar10", "conv", zoo.sizes("cifar10", "conv")[4], 2, "ship", 2))
 
 
-def test_going_back_shows_the_same_picture():
-    explorer = widgets.BottleneckExplorer("mnist", "dense")
-    before = explorer.picture.value, explorer.caption.value, explorer.table.value
-    explorer.size.value = explorer.size.options[-1]
-    explorer.first.value = 5
-    assert not {explorer.picture.value, explorer.caption.value, explorer.table.value} & set(before)
-    explorer.first.value = 0
-    explorer.size.value = explorer.size.options[0]
-    assert (explorer.picture.value, explorer.caption.value, explorer.table.value) == before
+def test_play_sweeps_the_sizes_that_there_are(explorer):
+    for dataset, architecture in FAMILIES:
+        explorer.dataset.value, explorer.architecture.value = dataset, architecture
+        explorer.play.value = 10**6
+        assert explorer.play.value == len(explorer.size.options) - 1
 
 
-def test_another_choice_keeps_the_nearest_size(explorer):
-    explorer.dataset.value, explorer.architecture.value = "cifar10", "conv"
-    explorer.size.value = 128
+def test_another_choice_keeps_what_it_can(explorer):
+    explorer.size.value, explorer.quality.value, explorer.group.value = 128, 3, "frog"
     explorer.architecture.value = "dense"
-    assert explorer.size.value == min(zoo.sizes("cifar10", "dense"), key=lambda size: abs(size - 128))
+    nearest = min(zoo.sizes("cifar10", "dense"), key=lambda size: abs(size - 128))
+    check(explorer, Choice("cifar10", "dense", nearest, 3, "frog", 2))
     explorer.dataset.value = "mnist"
-    assert explorer.size.value in zoo.sizes("mnist", "dense")
-    assert explorer.view == widgets.render("mnist", "dense", explorer.size.value)
+    check(explorer, Choice("mnist", "dense", nearest, 3, MIXED, 2))  # no frogs there
 
 
-def test_the_number_of_the_first_image_stays_within_the_sample():
-    explorer = widgets.BottleneckExplorer("mnist", count=3)
-    explorer.first.value = 10**6
-    assert explorer.first.value == 997
-    assert explorer.view == widgets.render("mnist", "conv", explorer.size.value, 997, 3)
-    explorer.first.value = -5
-    assert explorer.first.value == 0
+def test_a_change_of_data_is_shown_once(explorer, monkeypatch):
+    """Options and values change one after the other; half-way choices have no weights or no such class."""
+    calls, render = [], views.render
+    monkeypatch.setattr(views, "render", lambda choice: calls.append(choice) or render(choice))
+    explorer.size.value, explorer.group.value = 256, "ship"
+    calls.clear()
+    explorer.dataset.value = "mnist"
+    assert calls == [Choice("mnist", "conv", 64, count=2)]
 
 
-def test_the_table_lists_all_sizes_beside_pca(explorer):
-    explorer.dataset.value, explorer.architecture.value = "mnist", "conv"
-    for name in zoo.names("mnist", "conv"):
-        card = zoo.card(name)
-        for value in (card.latent_dim, f"{card.test['mean_psnr']:.2f}", f"{card.pca_mean_psnr:.2f}"):
-            assert f">{value}</td>" in explorer.table.value
+def test_going_back_shows_the_same(explorer):
+    before = shown(explorer)
+    explorer.size.value, explorer.quality.value, explorer.group.value = 32, 1, "cat"
+    assert not set(before) & set(shown(explorer))
+    explorer.size.value, explorer.quality.value, explorer.group.value = 2, 7, MIXED
+    assert shown(explorer) == before
 
 
-def test_an_error_comes_out_of_the_assignment(monkeypatch):
-    explorer = widgets.BottleneckExplorer("mnist")
-
-    def broken(*choice):
+@pytest.mark.parametrize(
+    ("broken", "control", "value"),
+    [
+        ("views.render", "size", 4),
+        ("views.render", "quality", 0),
+        ("views.render", "group", "dog"),
+        ("views.render", "dataset", "mnist"),
+        ("views.render", "architecture", "dense"),
+        ("markup.curve_svg", "size", 4),
+        ("markup.view_html", "size", 4),
+        ("zoo.sizes", "dataset", "mnist"),
+    ],
+)
+def test_an_error_comes_out_of_the_assignment(explorer, monkeypatch, broken, control, value):
+    def fail(*_):
         raise RuntimeError("no picture today")
 
-    monkeypatch.setattr(widgets, "render", broken)
+    monkeypatch.setattr(f"aelib.{broken}", fail)
     with pytest.raises(RuntimeError, match="no picture today"):
-        explorer.size.value = explorer.size.options[1]
-    with pytest.raises(RuntimeError, match="no picture today"):
-        explorer.first.value = 1
+        getattr(explorer, control).value = value
+
+
+# --- without a kernel
 
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
-def test_a_reader_without_a_kernel_sees_a_picture(dataset, architecture):
-    explorer = widgets.BottleneckExplorer(dataset, architecture, count=4)
+def test_a_reader_without_a_kernel_sees_words_and_a_picture(dataset, architecture):
+    explorer = widgets.BottleneckExplorer(dataset, architecture, count=2)
+    explorer.quality.value = 5
     bundle = explorer._repr_mimebundle_()
     formats = bundle[0] if isinstance(bundle, tuple) else bundle
     assert "application/vnd.jupyter.widget-view+json" in formats
-    assert explorer.view.caption in formats["text/plain"]
+    assert formats["text/plain"] == f"{explorer.view.title}\n{explorer.view.caption}"
+    assert formats["image/png"] == views.strip(explorer.choice)
     with Image.open(io.BytesIO(formats["image/png"])) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 200
     assert plt.get_fignums() == []
+
+
+# --- what is refused
 
 
 @pytest.mark.parametrize("choice", [("fashion", "conv"), ("mnist", "resnet")])
@@ -147,24 +183,71 @@ def test_unknown_names_are_refused(choice):
         widgets.BottleneckExplorer(*choice)
 
 
-def test_sizes_and_images_that_are_not_there_are_refused():
-    with pytest.raises(ValueError, match=r"shipped weights, .*cifar10-conv-64.*, got 'cifar10-conv-65'"):
-        widgets.render("cifar10", "conv", 65)
-    for first, count in [(0, 0), (-1, 4), (998, 3), (0, 1001)]:
-        with pytest.raises(ValueError, match=f"of the 1000 bundled images, got {count} from number {first}"):
-            widgets.render("mnist", "conv", 8, first, count)
-    for count in (0, 1001):
-        with pytest.raises(ValueError, match=f"got {count}"):
-            widgets.BottleneckExplorer("mnist", count=count)
+@pytest.mark.parametrize("count", [0, -1, 51])
+def test_counts_that_the_images_cannot_fill_are_refused(count):
+    with pytest.raises(ValueError, match=f"expected 1 to 50 images, got {count}"):
+        widgets.BottleneckExplorer("mnist", count=count)
 
 
 def test_a_choice_without_weights_says_so(monkeypatch):
-    explorer = widgets.BottleneckExplorer("mnist")
-    sizes = zoo.sizes
+    explorer = widgets.BottleneckExplorer("mnist", count=2)
+    view, sizes = explorer.view, zoo.sizes
     monkeypatch.setattr(zoo, "sizes", lambda dataset, kind: [] if kind == "dense" else sizes(dataset, kind))
     explorer.architecture.value = "dense"
-    assert "No weights are shipped" in explorer.caption.value
-    assert explorer.size.disabled
+
+    def check_empty():
+        assert shown(explorer) == ("", "No weights are shipped for this choice.", "")
+        assert explorer.size.disabled
+
+    check_empty()
+    explorer.quality.value = 3  # the other controls still move
+    check_empty()
+    explorer.group.value = "5"
+    check_empty()
+    assert "image/png" not in explorer._repr_mimebundle_()
+    explorer.dataset.value = "cifar10"
+    check_empty()
     explorer.architecture.value = "conv"
     assert not explorer.size.disabled
-    assert explorer.view == widgets.render("mnist", "conv", explorer.size.value)
+    check(explorer, Choice("cifar10", "conv", explorer.size.value, 3, MIXED, 2))
+    assert explorer.view != view
+
+
+def test_a_family_that_is_not_shipped_is_not_opened(monkeypatch):
+    sizes = zoo.sizes
+    monkeypatch.setattr(zoo, "sizes", lambda dataset, kind: [] if kind == "dense" else sizes(dataset, kind))
+    assert [name for _, name in widgets.BottleneckExplorer("mnist", count=1).architecture.options] == ["conv"]
+    with pytest.raises(ValueError, match=r"got \('mnist', 'dense'\)"):
+        widgets.BottleneckExplorer("mnist", "dense")
+
+
+# --- memory
+
+
+def resident():
+    """Bytes of this process in memory (Linux, proc(5)), without those that the allocator keeps for later."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc; otherwise new leaks hide in old holes
+        trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat_over_a_thousand_moves():
+    explorer, draw = widgets.BottleneckExplorer("mnist", count=2), random.Random(0)
+    sizes, qualities, groups = explorer.size.options, range(8), (MIXED, "7")
+
+    def move():
+        control, values = draw.choice([(explorer.size, sizes), (explorer.quality, qualities), (explorer.group, groups)])
+        control.value = draw.choice(values)
+
+    for group, quality, size in itertools.product(groups, qualities, sizes):  # fills the caches with all 96 choices
+        explorer.group.value, explorer.quality.value, explorer.size.value = group, quality, size
+    for _ in range(100):
+        move()
+    before = resident()
+    for _ in range(1000):
+        move()
+    grown = resident() - before
+    # One kept set of pictures of 20 kB a move would be 20 MB; half-used pages of the heap come to less than 1.
+    assert grown < 4 << 20, f"{grown / 1e6:.1f} MB more after 1,000 moves"

@@ -1,0 +1,221 @@
+"""Widgets for pictures of one's own, on the kernel's side."""
+
+import html
+import itertools
+
+import pytest
+import torch
+import traitlets
+
+from aelib import files, markup, playground, upload, zoo
+from aelib import images as im
+
+
+@pytest.fixture(scope="module")
+def picture(photographs):
+    return im.tile(photographs[:4], columns=2)[:, :40, :36]
+
+
+@pytest.fixture
+def explorer(picture):
+    """The widget with a picture in it."""
+    explorer = playground.PictureExplorer()
+    choose_file(explorer, "first.png", files.write_picture(picture, "PNG"))
+    return explorer
+
+
+@pytest.fixture
+def digits():
+    return playground.DigitExplorer()
+
+
+def choose_file(explorer, name, content):
+    """Send what the browser sends when the reader chooses a file."""
+    file = {"name": name, "type": "", "size": len(content), "last_modified": 0, "content": memoryview(content)}
+    explorer.upload.set_state({"value": [file]})
+
+
+def shown(explorer):
+    return explorer.view, explorer.picture.value, explorer.caption.value
+
+
+# --- pictures
+
+
+def test_a_chosen_file_is_shown(explorer, picture):
+    assert explorer.view == upload.compare(picture, f"cifar10-conv-{explorer.size.value}", 7)
+    assert explorer.caption.value == markup.caption_html(explorer.view)
+    assert explorer.picture.value == markup.columns_html(explorer.view)
+    assert explorer.message.value == ""
+
+
+def test_every_option_of_every_control(explorer, picture):
+    file = files.write_picture(picture, "PNG")
+    sizes, seen = {"cifar10": zoo.sizes("cifar10", "conv"), "mnist": zoo.sizes("mnist", "conv")}, set()
+    assert [name for _, name in explorer.dataset.options] == ["mnist", "cifar10"]
+
+    def check():
+        dataset, size, quality = explorer.dataset.value, explorer.size.value, explorer.quality.value
+        prepared = upload.prepared(file, 3 if dataset == "cifar10" else 1)
+        assert explorer.view == upload.compare(prepared, f"{dataset}-conv-{size}", quality)
+        assert html.escape(explorer.view.caption.split("\n")[1]) in explorer.caption.value
+        seen.add(explorer.caption.value)
+
+    for dataset in ("mnist", "cifar10"):
+        explorer.dataset.value = dataset
+        assert list(explorer.size.options) == sizes[dataset]
+        for size in sizes[dataset]:
+            explorer.size.value = size
+            check()
+        for quality in range(8):
+            explorer.quality.value = quality
+            check()
+        assert (explorer.quality.min, explorer.quality.max) == (0, 7)
+    assert len(seen) == len(sizes["mnist"]) + len(sizes["cifar10"]) + 2 * 7  # the last quality was there before
+
+
+def test_another_data_set_keeps_the_nearest_size(explorer):
+    explorer.size.value = 256
+    explorer.dataset.value = "mnist"
+    assert explorer.size.value == 64
+    explorer.dataset.value = "cifar10"
+    assert explorer.size.value == 64
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_controls_wait_for_a_picture(dataset):
+    explorer = playground.PictureExplorer(dataset)
+    explorer.size.value, explorer.quality.value = 8, 0
+    explorer.dataset.value = "mnist"
+    assert shown(explorer) == (None, "", "")
+    assert "4096x4096" in explorer.message.value
+
+
+BAD = {
+    "empty.png": (b"", "got 0 bytes that do not decode: no known format"),
+    "words.txt": (b"Dear all,\nplease find attached", "no known format"),
+    "cut.png": (files.write_picture(torch.full((3, 40, 40), 9, dtype=torch.uint8), "PNG")[:60], "got 60 bytes"),
+    "wide.png": (
+        files.write_picture(torch.zeros(1, 1, 5000, dtype=torch.uint8), "PNG"),
+        "4096x4096 pixels, got 5000x1",
+    ),
+    "<img src=x onerror=alert(1)>.png": (b"no picture", "no known format"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_gets_a_sentence_and_the_old_picture_stays(explorer, name):
+    content, reason = BAD[name]
+    before = shown(explorer)
+    choose_file(explorer, name, content)
+    assert explorer.message.value.startswith(f"{html.escape(name)} was not opened: ")
+    assert reason in explorer.message.value
+    assert "<img" not in explorer.message.value
+    assert "Traceback" not in explorer.message.value
+    assert shown(explorer) == before
+    explorer.quality.value = 0  # still of the old picture
+    assert explorer.view.caption.startswith("Your picture, 36 x 40 pixels")
+    assert explorer.view != before[0]
+
+
+def test_a_bad_file_comes_first_and_a_good_one_after(picture):
+    explorer = playground.PictureExplorer()
+    choose_file(explorer, "words.txt", b"no picture")
+    assert "was not opened" in explorer.message.value
+    assert shown(explorer) == (None, "", "")
+    explorer.size.value = 4  # nothing to show yet
+    choose_file(explorer, "good.png", files.write_picture(picture, "PNG"))
+    assert explorer.view == upload.compare(picture, "cifar10-conv-4", 7)
+    assert explorer.message.value == ""
+
+
+def test_a_file_can_be_shown_without_the_button(picture):
+    explorer = playground.PictureExplorer()
+    explorer.show_file(files.write_picture(picture, "WEBP", lossless=True))
+    assert explorer.view == upload.compare(picture, f"cifar10-conv-{explorer.size.value}", 7)
+    explorer.show_file(b"nothing")
+    assert explorer.message.value.startswith("your file was not opened: expected")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_a_fault_of_our_own_is_not_blamed_on_the_file(explorer, monkeypatch, error):
+    def broken(*_):
+        raise error("no picture today")
+
+    monkeypatch.setattr(upload, "compare", broken)
+    for change in (
+        lambda: explorer.size.set_state({"index": 0}),
+        lambda: setattr(explorer.quality, "value", 3),
+        lambda: setattr(explorer.dataset, "value", "mnist"),
+        lambda: choose_file(explorer, "good.png", files.write_picture(torch.ones(3, 9, 9, dtype=torch.uint8), "PNG")),
+    ):
+        with pytest.raises(error, match="no picture today"):
+            change()
+
+
+def test_an_unknown_data_set_is_refused():
+    with pytest.raises(traitlets.TraitError, match="Invalid selection"):
+        playground.PictureExplorer("fashion")
+
+
+# --- digits
+
+
+def strokes(top, left, height, width):
+    """Pixels as the canvas sends them: a grey bar on black, row by row."""
+    return [200 if top <= row < top + height and left <= column < left + width else 0 for row, column in SQUARE]
+
+
+SQUARE = list(itertools.product(range(28), range(28)))
+
+
+def test_every_test_digit_can_be_taken(digits, samples):
+    sample, seen = samples["mnist", "test"], set()
+    assert list(digits.digit.options) == [str(digit) for digit in range(10)]
+    for digit in digits.digit.options[::-1]:
+        digits.digit.value = digit
+        first = sample.images[sample.labels.tolist().index(int(digit))]
+        assert digits.view == upload.through_every_size(first)
+        assert digits.caption.value == markup.caption_html(digits.view)
+        seen.add(digits.picture.value)
+        assert all(row.note in digits.picture.value for row in digits.view.rows)
+    assert len(seen) == 10
+
+
+def test_a_drawing_is_shown_in_the_middle(digits):
+    digits.canvas.set_state({"pixels": strokes(2, 3, 15, 3)})
+    drawing = torch.tensor(strokes(7, 13, 15, 3), dtype=torch.uint8).reshape(1, 28, 28)
+    assert torch.equal(im.untile(files.read_picture(digits.view.rows[0].png), (28, 28))[0], drawing)
+    assert digits.view == upload.through_every_size(drawing)
+    assert "Your digit" in digits.caption.value
+
+
+def test_wiping_brings_the_test_digit_back(digits):
+    digits.digit.value = "4"
+    before = shown(digits)
+    digits.canvas.pixels = strokes(4, 4, 20, 3)
+    assert shown(digits) != before
+    digits.clear.click()
+    assert digits.canvas.cleared == 1, "what the canvas listens to"
+    digits.canvas.pixels = [0] * 784  # its answer
+    assert shown(digits) == before
+    digits.clear.click()
+    assert digits.canvas.cleared == 2
+
+
+def test_an_error_comes_out_of_the_assignment(digits, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no digit today")
+
+    monkeypatch.setattr(upload, "through_every_size", broken)
+    with pytest.raises(RuntimeError, match="no digit today"):
+        digits.digit.value = "5"
+    with pytest.raises(RuntimeError, match="no digit today"):
+        digits.canvas.pixels = strokes(4, 4, 20, 3)
+
+
+def test_the_canvas_brings_its_script():
+    script = playground.Canvas()._esm
+    assert 'model.set("pixels"' in script
+    assert "change:cleared" in script
+    assert "http" not in script

@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from aelib import benchmark, tables
+from aelib.codecs import Png
+
+
+@pytest.fixture
+def point():
+    base = benchmark.measure(Png(), torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+    def make(size, psnr, whole=None):
+        shared, file = (benchmark.Spread(8 * cost / 1024, 0.0) for cost in (size, whole or size))
+        rates = {"rate_shared": shared, "rate_file": file, "rate_mosaic": shared.mean, "psnr_mosaic": psnr}
+        return replace(base, psnr=benchmark.Spread(psnr, 0.0), **rates)
+
+    return make
+
+
+def cells(table):
+    """Rows of a Markdown table, the separator left out."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len({len(line) for line in lines}) == 1
+    assert set("".join(lines[1])) <= set("-:")
+    return [lines[0], *lines[2:]]
+
+
+def test_markdown_has_a_cell_for_every_value():
+    assert cells(tables.markdown(["a", "b"], [["1", "2"], ["3", "4"]])) == [["a", "b"], ["1", "2"], ["3", "4"]]
+
+
+def test_matched_reads_each_hull_at_the_same_bytes_and_marks_the_best(point):
+    results = {
+        "jpeg": [point(40, 20.0, 340), point(60, 30.0, 360)],
+        "conv-2": [point(8, 18.0, 15)],
+        "conv-4": [point(40, 26.0, 47)],
+    }
+    head, *rows = cells(tables.matched(results, [8, 50], title="photographs"))
+    assert head == ["photographs", "mean PSNR in dB at", "8 B, 0.0625 bpp", "50 B, 0.391 bpp"]
+    assert rows == [
+        ["whole file", "JPEG", "-", "-"],
+        ["whole file", "autoencoder", "-", "**26.0**"],
+        ["shared header", "JPEG", "-", "25.0"],
+        ["shared header", "autoencoder", "**18.0**", "**26.0**"],
+        ["mosaic", "JPEG", "-", "25.0"],
+        ["mosaic", "autoencoder", "**18.0**", "**26.0**"],
+    ]
+
+
+def test_bjontegaard_names_the_interval_and_what_cannot_be_compared(point):
+    rates = (10, 20, 40, 80, 160)
+    quality = [20 + 6 * np.log2(rate / 10) for rate in rates]
+    results = {
+        "jpeg": [point(rate, psnr, 10 * rate) for rate, psnr in zip(rates, quality, strict=True)],
+        "conv-2": [point(rate / 2, psnr, rate / 2) for rate, psnr in zip(rates, quality, strict=True)],
+        "webp": [point(rate, psnr + 40) for rate, psnr in zip(rates, quality, strict=True)],
+    }
+    _, *rows = cells(tables.bjontegaard(results, ["JPEG", "WebP", "AVIF"], title="photographs"))
+    against = {(accounting, name): figures for accounting, name, *figures in rows}
+    assert against["shared header", "autoencoder against JPEG"] == ["-50 %", "+6.0 dB", "20.0 to 44.0 dB"]
+    assert against["whole file", "autoencoder against JPEG"] == ["-95 %", "-", "20.0 to 44.0 dB"]
+    assert against["mosaic", "autoencoder against WebP"] == ["-", "-", "too little in common"]
+    assert against["mosaic", "autoencoder against AVIF"] == ["-", "-", "too little in common"]
+    _, *rows = cells(tables.bjontegaard(results, ["JPEG"], title="photographs", low=25, high=40))
+    assert rows[1][2:] == ["-", "-", "too little in common"]
