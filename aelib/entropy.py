@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,7 @@ class Table:
                 f"with sum {self.frequencies.sum()}"
             )
 
-    @property
+    @cached_property
     def starts(self) -> Int64:
         """Where each value's interval begins, with 2**16 at the end."""
         return np.concatenate([[0], np.cumsum(self.frequencies)]).astype(np.int64)

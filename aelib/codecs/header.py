@@ -18,8 +18,9 @@ SIZE = _LAYOUT.size
 def model_id(model: Autoencoder, quantiser: Quantiser) -> int:
     """Return 16 bits that tell this model, its steps and its tables from others."""
     digest = hashlib.sha256(quantiser.steps.tobytes())
-    for table in (table for tables in quantiser.tables for table in tables):
-        digest.update(np.append(table.low, table.frequencies).astype("<i8").tobytes())
+    tables = [table for tables in quantiser.tables for table in tables]
+    numbers = np.concatenate([part for table in tables for part in ([table.low], table.frequencies)])
+    digest.update(numbers.astype("<i8").tobytes())
     for value in model.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())
     return int.from_bytes(digest.digest()[:2], "big")
