@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
+UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 134217728}'
 
 .PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif readme clean
 
@@ -34,13 +36,14 @@ notebooks: setup ## every notebook in full on the real data; outputs are written
 	$(BIN)/python benchmarks/readme.py
 
 lab: setup ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(UPLOADS)
 
 weights: setup ## train all shipped models again (about an hour on two cores; goes on where it was stopped)
 	$(BIN)/python -m aelib.pretrain
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/readme.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html

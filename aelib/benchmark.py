@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aelib import containers, files, metrics
 from aelib import images as im
-from aelib.codecs import Codec, PictureCodec
+from aelib.codecs import Blocks, Codec, PictureCodec
 
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
@@ -97,7 +97,7 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
         start = time.perf_counter()
         own = codec.encode(part)
         middle = time.perf_counter()
-        decoded.append(codec.decode(own))
+        decoded.append(_decode(codec, own, height * width))
         encode_seconds += middle - start
         decode_seconds += time.perf_counter() - middle
         streams += own
@@ -130,14 +130,24 @@ def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Te
     if isinstance(codec, PictureCodec):
         tiled = im.tile(images, columns=max(1, round(count**0.5)))
         (one,) = codec.encode(tiled.unsqueeze(0))
-        restored = im.untile(codec.decode([one], max_pixels=tiled[0].numel())[0], (height, width))[:count]
+        restored = im.untile(_decode(codec, [one], tiled[0].numel())[0], (height, width))[:count]
     else:
         payloads = [codec.payload(stream) for stream in streams]
         header = streams[0].removesuffix(payloads[0])
         one = header + containers.join(payloads)
+        parts = containers.split(one[len(header) :], count)
+        if [header + part for part in parts] != list(streams):  # then `restored` is what comes out of the one file too
+            raise AssertionError(f"{codec.name}: the payloads in one file are not those of the single streams")
     psnr = metrics.psnr(images, restored)
     mean = float(psnr.clamp(max=_ceiling(images)).mean()) if bool(torch.isfinite(psnr).any()) else None
     return float(metrics.bits_per_pixel([one], height, width)) / count, mean
+
+
+def _decode(codec: Codec, streams: Sequence[bytes], pixels: int) -> Tensor:
+    """Decode streams of our own, whose pictures may be as large as they are."""
+    if isinstance(codec, (PictureCodec, Blocks)):
+        return codec.decode(streams, max_pixels=pixels)
+    return codec.decode(streams)
 
 
 def _ceiling(images: Tensor) -> float:

@@ -36,10 +36,12 @@ function render({ model, el }) {
     pen.lineTo(...place(event));
     pen.stroke();
   });
-  canvas.addEventListener("pointerup", () => {
-    drawing = false;
-    tell();
-  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(end, () => {
+      drawing = false;
+      tell();
+    });
+  }
   model.on("change:cleared", () => {
     clear();
     tell();

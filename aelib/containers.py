@@ -67,23 +67,37 @@ def png_payload(stream: bytes) -> bytes:
 
 
 def webp_payload(stream: bytes) -> bytes:
-    """Return the VP8 or VP8L chunk of a WebP file."""
+    """Return the VP8 or VP8L chunk of a WebP file, less the signature and size that it begins with.
+
+    RFC 6386, 9.1, and RFC 9649, 3.4: start code and size take 7 bytes behind VP8's frame tag; signature and size take
+    the first 5 of VP8L.
+    """
     if stream[:4] != b"RIFF" or stream[8:12] != b"WEBP":
         raise ValueError(f"expected RIFF ... WEBP, got {stream[:12].hex(' ')}")
     for kind, body in _chunks(stream, 12, "<4sI"):
-        if kind in (b"VP8 ", b"VP8L"):
-            return body
+        if kind == b"VP8 ":
+            return body[:3] + body[10:]
+        if kind == b"VP8L":
+            return body[5:]
     raise ValueError("expected a VP8 or VP8L chunk in the WebP file, got none")
 
 
 def avif_payload(stream: bytes) -> bytes:
-    """Return the coded picture of an AVIF file: the contents of its mdat box."""
+    """Return the coded picture of an AVIF file: the contents of its mdat box, less the sequence header.
+
+    AV1 Bitstream & Decoding Process Specification (2019), 5.3 to 5.5: a temporal delimiter and a sequence header with
+    the picture's size may stand first; they are the same for all images of a data set.
+    """
     if stream[4:8] != b"ftyp":
         raise ValueError(f"expected an ftyp box, got {stream[4:8].hex(' ')}")
     bodies = [body for kind, body in _boxes(stream) if kind == b"mdat"]
     if not bodies:
         raise ValueError("expected an mdat box in the AVIF file, got none")
-    return b"".join(bodies)
+    data, at = b"".join(bodies), 0
+    # Each unit begins with its type (2: delimiter, 1: sequence header) and a flag for a length, here below 128.
+    while at + 1 < len(data) and data[at] >> 3 in (1, 2) and data[at] & 2 and data[at + 1] < 128:
+        at += 2 + data[at + 1]
+    return data[at:]
 
 
 def jpeg2000_payload(stream: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from aelib.images import check
+
+_PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # none that starts another program
+
+
+class _TooLarge(ValueError):
+    """A whole picture, but of more pixels than asked for."""
 
 
 def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
@@ -87,9 +94,11 @@ def read_picture(
     try:
         with Image.open(io.BytesIO(data), formats=[file_format] if file_format else None) as picture:
             if picture.width * picture.height > max_pixels:
-                raise ValueError(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
+                raise _TooLarge(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
             grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
             array = np.array(picture.convert("L" if grey else "RGB"))
+    except _TooLarge:
+        raise
     # Pillow's decoders raise many kinds of error on broken bytes, SyntaxError and struct.error among them.
     except Exception as error:
         raise ValueError(_unreadable(data, error)) from error
@@ -104,7 +113,7 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     Parameters
     ----------
     data : bytes
-        A file of any format that Pillow reads.
+        A PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF file.
     max_side : int
         Pictures of more rows or columns are refused before they are decoded.
 
@@ -119,9 +128,12 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
         The bytes are no complete picture, or it is too large.
     """
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check that follows is stricter
+            opened = Image.open(io.BytesIO(data), formats=_PHOTOGRAPHS)
+        with opened:
             if max(opened.size) > max_side:
-                raise ValueError(f"expected at most {max_side}x{max_side} pixels, got {opened.width}x{opened.height}")
+                raise _TooLarge(f"expected at most {max_side}x{max_side} pixels, got {opened.width}x{opened.height}")
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):  # PNG and TIFF in 16 bits
                 picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
@@ -130,6 +142,8 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture.convert("RGBA"))
             array = np.array(picture.convert("L" if grey else "RGB"))
+    except _TooLarge:
+        raise
     except Exception as error:  # as in read_picture
         raise ValueError(_unreadable(data, error)) from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()

@@ -45,7 +45,7 @@ def columns_html(view: View) -> str:
     """Return the pictures of `view` side by side as HTML, all of one width, one below the other on a narrow screen."""
     figures = []
     for row in view.rows:
-        label = html.escape(" ".join(filter(None, (row.label, row.note))))
+        label = html.escape(": ".join(filter(None, (row.label, row.note))))
         picture = _image(row.png, f"{html.escape(view.title)}: {label}", "")
         # Labels of one line and of two end at the same height, or the pictures would not be level.
         caption = f'<figcaption style="display:flex;align-items:flex-end;min-height:2.6em">{label}</figcaption>'
@@ -90,7 +90,7 @@ def curve_svg(choice: Choice) -> str:
     parts.append('</g><g fill="currentColor" font-size="11">')
     parts += [_text(place((size, low))[0], _HEIGHT - _BOTTOM + 14, f"{size}", "middle") for size in ticks]
     parts += [_text(_LEFT - 4, place((left, level))[1] + 4, f"{level}", "end") for level in levels[:-1]]
-    parts.append(_text(_WIDTH - 8, _HEIGHT - 6, "bytes an image", "end"))
+    parts.append(_text(_WIDTH - 8, _HEIGHT - 6, "bytes an image; autoencoder: shared header", "end"))
     parts.append(_text(2, 10, "dB", "start"))
     for row, (label, curve) in enumerate(points(choice).items()):
         colour, dash = _STYLES[label]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bjontegaard
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -187,14 +188,14 @@ def bjontegaard_delta(
     anchor, other : sequence of (float, float)
         Points (bit per pixel, dB); quality rises with rate.
     low, high : float
-        Points of lower and higher quality, in dB, are left out.
+        The curves are cut off here, in dB; the ends are interpolated, linearly in the logarithm of the rate.
 
     Raises
     ------
     ValueError
         Fewer than four points of a curve, or ranges of quality that do not overlap.
     """
-    kept = [[point for point in sorted(curve) if low <= point[1] <= high] for curve in (anchor, other)]
+    kept = [_clipped(sorted(curve), low, high) for curve in (anchor, other)]
     for curve in kept:
         if len(curve) < 4:
             raise ValueError(f"expected at least 4 points a curve from {low} to {high} dB, got {len(curve)}")
@@ -209,6 +210,13 @@ def bjontegaard_delta(
             for delta in (bjontegaard.bd_rate, bjontegaard.bd_psnr)
         )
     return Bjontegaard(rate, quality, bottom, top)
+
+
+def _clipped(curve: list[tuple[float, float]], low: float, high: float) -> list[tuple[float, float]]:
+    rates, quality = np.array(curve).T
+    ends = [level for level in (low, high) if quality[0] < level < quality[-1] and level not in quality]
+    cut = [(float(np.exp(np.interp(level, quality, np.log(rates)))), level) for level in ends]
+    return sorted([point for point in curve if low <= point[1] <= high] + cut)
 
 
 def convex_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

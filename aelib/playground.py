@@ -19,7 +19,7 @@ _FORMATS = ".png,.jpg,.jpeg,.webp,.avif,.gif,.bmp,.tif,.tiff"
 
 
 class PictureExplorer(ipywidgets.VBox):
-    """Upload a picture and see it through a pretrained model, block by block, beside JPEG at as many bytes.
+    """Upload a picture and see it through a pretrained model, block by block, beside JPEG at the nearest bytes.
 
     Attributes
     ----------

@@ -46,6 +46,16 @@ def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, tit
     return markdown(head, rows)
 
 
+def floor(results: Mapping[str, Sequence[Point]]) -> str:
+    """Return what the lossless codecs take, in words."""
+    found = [
+        f"{point.codec} {point.rate_file.mean * point.height * point.width / 8:,.0f} bytes an image as whole files, "
+        f"{point.rate_shared.mean * point.height * point.width / 8:,.0f} with a shared header"
+        for point in results.get("lossless", ())
+    ]
+    return f"Without any loss: {'; '.join(found)}."
+
+
 def _number(value: float | None, *, bold: bool) -> str:
     if value is None:
         return "-"

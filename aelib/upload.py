@@ -1,4 +1,4 @@
-"""A picture of the user's own through a pretrained model, block by block, beside JPEG at as many bytes."""
+"""A picture of the user's own through a pretrained model, block by block, beside JPEG at the nearest bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aelib.quantise import QUALITIES
 from aelib.views import LABELS, Row, View
 
 PREVIEW = 480  # pixels of the longer side
+SSIM_PIXELS = 1 << 20  # above, SSIM would take minutes and gigabytes
 _codec = lru_cache(maxsize=32)(zoo.load_codec)  # of a few MB; loading takes longer than coding a digit
 _GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
 
@@ -61,11 +62,11 @@ def jpeg_at(picture: Tensor, size: int) -> Matched:
         low, high = (middle + 1, high) if len(found[middle]) < size else (low, middle - 1)
     quality = min(found, key=lambda tried: abs(len(found[tried]) - size))
     (restored,) = codecs.Jpeg(quality).decode([found[quality]], max_pixels=picture[0].numel())
-    return Matched(f"JPEG, quality {quality}", len(found[quality]), restored)
+    return Matched(f"JPEG 4:2:0, quality {quality}", len(found[quality]), restored)
 
 
 def compare(picture: Tensor, name: str, quality: int) -> View:
-    """Return what to show of a picture: original, autoencoder, JPEG as a whole file of as many bytes.
+    """Return what to show of a picture: original, autoencoder, JPEG as the whole file nearest in bytes.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def compare(picture: Tensor, name: str, quality: int) -> View:
         lines.append(f"{one.label}: {figures}.")
         rows.append(Row(one.label, f"{one.size:,} bytes", _preview(one.picture)))
     if not 0.9 <= other.size / own.size <= 1.1:
-        lines.append("No JPEG file of this picture comes nearer to as many bytes as the autoencoder's.")
+        lines.append("No JPEG file of this picture comes nearer to the autoencoder's number of bytes.")
     return View("Your picture", tuple(rows), "\n".join(lines))
 
 
@@ -127,7 +128,7 @@ def through_every_size(digit: Tensor) -> View:
 
 def _quality(reference: Tensor, picture: Tensor) -> str:
     psnr = f"PSNR {float(metrics.psnr(reference[None], picture[None])):.2f} dB"
-    if min(reference.shape[1:]) < metrics.SSIM_WINDOW:
+    if min(reference.shape[1:]) < metrics.SSIM_WINDOW or reference[0].numel() > SSIM_PIXELS:
         return psnr
     return f"{psnr}, SSIM {float(metrics.ssim(reference[None], picture[None])):.3f}"
 

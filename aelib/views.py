@@ -172,7 +172,7 @@ def jpeg_beside(choice: Choice, accounting: str) -> Coded:
 
 @lru_cache(maxsize=512)
 def render(choice: Choice) -> View:
-    """Return what to show: originals, the autoencoder, JPEG at as many bytes, the error."""
+    """Return what to show: originals, the autoencoder, JPEG at the nearest number of bytes, the error."""
     reference = originals(choice.dataset, choice.group, choice.count)
     own, own_file = coded(choice), coded(choice, "file")
     shared, whole = (jpeg_beside(choice, accounting) for accounting in ("shared", "file"))
@@ -180,9 +180,10 @@ def render(choice: Choice) -> View:
     raw, size = reference[0].numel(), choice.latent_dim
     facts = zoo.card(zoo.model_name(choice.dataset, choice.architecture, size))
     title = f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder, K = {size}"
-    bits = 8 * own.point[0] / size
+    bits = 8 * (own.point[0] - 1) / size  # one byte tells the quality
     caption = (
-        f"{title}: mean of {own.summary()}, {bits:.2f} bits per latent (quality {choice.quality} of {QUALITIES[-1]}).\n"
+        f"{title}: with a shared header mean of {own.summary()}, "
+        f"{bits:.2f} bits per latent (quality {choice.quality} of {QUALITIES[-1]}).\n"
         f"JPEG, shared header: {shared.summary()}.\n"
         f"JPEG, whole file: {whole.summary()}; the autoencoder's whole stream has {own_file.point[0]:.1f} bytes.\n"
         f"All {facts.test['images']:,} test images, float latents: PSNR {facts.test['mean_psnr']:.2f} dB; "

@@ -107,6 +107,8 @@ class BottleneckExplorer(ipywidgets.VBox):
                 control.options = options
             control.value = value
             control.observe(self._show, "value")
+        # First the value: a value above the new end would move the slider there.
+        self.play.value = sizes.index(nearest)
         self.play.max = len(sizes) - 1
         self._show()
 

@@ -1,4 +1,4 @@
-"""The animated picture at the top of README.md: fewer and fewer numbers, and JPEG at as many bytes: ``make gif``."""
+"""The animated picture at the top of README.md, fewer and fewer numbers and JPEG beside them: ``make gif``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def frame(choice: Choice) -> Image.Image:
     picture = Image.new("RGB", (LABEL + width, HEAD + len(rows) * (height + LINE)), "white")
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(15), ImageFont.load_default(11)
-    draw.text((6, 5), f"{view.title}: {views.coded(choice).point[0]:.0f} bytes an image", "black", large)
+    draw.text((6, 5), f"{view.title}: {views.coded(choice).point[0]:.0f} bytes an image, shared header", "black", large)
     for number, (row, strip) in enumerate(rows):
         top = HEAD + number * (height + LINE)
         picture.paste(strip.resize((width, height), Image.Resampling.NEAREST), (LABEL, top))

@@ -86,6 +86,7 @@ def results_tables(dataset: str) -> str:
         [
             tables.matched(results, MATCHED_BYTES[dataset], title=title),
             tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, low=low, high=high),
+            tables.floor(results),
         ]
     )
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,15 @@ def learned(dataset: str) -> dict[str, Series]:
     }
 
 
+def installed(package: str) -> bool:
+    """Return whether a package is there; imagecodecs is not on every platform."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def run(dataset: str, label: str, count: int | None, folder: Path) -> str:
     """Measure one series and write it; return what to print."""
     torch.set_num_threads(1)
@@ -71,7 +80,7 @@ def run(dataset: str, label: str, count: int | None, folder: Path) -> str:
         "data_sha256": data.SHA256[dataset]["x_test"] if test.source != "sample" else "bundled sample",
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("aelib", "torch", "numpy", "pillow", "imagecodecs")},
+            **{name: version(name) for name in ("aelib", "torch", "numpy", "pillow", "imagecodecs") if installed(name)},
         },
         "hardware": f"{platform.machine()}, 1 thread a process",
     }

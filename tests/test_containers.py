@@ -37,15 +37,34 @@ def test_png_payload_is_the_contents_of_all_idat_chunks():
 
 
 def test_webp_payload_is_the_picture_chunk_behind_padded_others():
-    body = b"ICCP" + struct.pack("<I", 3) + b"abc\0" + b"VP8L" + struct.pack("<I", 4) + b"data"
-    assert containers.webp_payload(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body) == b"data"
+    def webp(kind, data):
+        body = b"ICCP" + struct.pack("<I", 3) + b"abc\0" + kind + struct.pack("<I", len(data)) + data
+        return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+    assert containers.webp_payload(webp(b"VP8L", b"\x2fsizedata")) == b"data"  # signature, and 4 bytes of size
+    assert containers.webp_payload(webp(b"VP8 ", b"tag\x9d\x01\x2asizedata")) == b"tagdata"
 
 
 def test_avif_payload_is_the_mdat_box():
     def box(kind, body):
         return struct.pack(">I", 8 + len(body)) + kind + body
 
-    assert containers.avif_payload(box(b"ftyp", b"avif") + box(b"meta", bytes(9)) + box(b"mdat", b"coded")) == b"coded"
+    start = box(b"ftyp", b"avif") + box(b"meta", bytes(9))
+    assert containers.avif_payload(start + box(b"mdat", b"coded")) == b"coded"
+    # Unit headers of AV1: type in bits 3 to 6, a length follows if bit 1 is set. Frame data have type 6.
+    delimiter, sequence, frame = b"\x12\0", b"\x0a\x03abc", b"\x32\x05coded"
+    assert containers.avif_payload(start + box(b"mdat", delimiter + sequence + frame)) == frame
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [Jpeg(50, optimize=False), WebP(50), WebP(None), Avif(50, 9), Jpeg2000(30)],
+    ids=lambda codec: codec.name,
+)
+def test_payloads_of_different_images_do_not_begin_alike(codec, photographs):
+    payloads = [codec.payload(stream) for stream in codec.encode(photographs[:20])]
+    alike = next(at for at in range(len(payloads[0])) if len({payload[at] for payload in payloads}) > 1)
+    assert alike <= 3
 
 
 def test_jpeg2000_payload_is_what_follows_the_start_of_data_in_every_tile_part():

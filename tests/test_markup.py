@@ -68,8 +68,8 @@ def test_columns_html_holds_every_picture(noise):
     assert [png_of(image) for image in page.images] == [first, second]
     for image, shape in zip(page.images, ("300/5", "4/5"), strict=True):
         assert f"aspect-ratio:{shape};" in image["style"], "its height is known before it is decoded"
-    assert [image["alt"] for image in page.images] == ["Your picture: original", "Your picture: JPEG 17 bytes"]
-    assert [word for word in page.words if word.strip()] == ["original", "JPEG 17 bytes"]
+    assert [image["alt"] for image in page.images] == ["Your picture: original", "Your picture: JPEG: 17 bytes"]
+    assert [word for word in page.words if word.strip()] == ["original", "JPEG: 17 bytes"]
 
 
 def test_the_caption_keeps_its_lines():

@@ -70,7 +70,7 @@ def test_jpeg_is_the_nearest_of_all_qualities(picture, size):
     found = upload.jpeg_at(picture, size)
     distance, sizes = nearest_jpeg(picture, size)
     assert abs(found.size - size) == distance
-    quality = int(re.fullmatch(r"JPEG, quality (\d+)", found.label)[1])
+    quality = int(re.fullmatch(r"JPEG 4:2:0, quality (\d+)", found.label)[1])
     assert found.size == sizes[quality - 1]
     codec = codecs.Jpeg(quality, "4:2:0")
     assert torch.equal(found.picture, codec.decode(codec.encode(picture[None]))[0])
@@ -90,9 +90,9 @@ def test_the_words_are_the_rulers(picture, name, quality):
 
     size, expected = words(codecs.Blocks(zoo.load_codec(name, quality)))
     assert own == f"convolutional, K = {zoo.card(name).latent_dim}: {expected}"
-    setting = int(re.match(r"JPEG, quality (\d+): ", other)[1])
+    setting = int(re.match(r"JPEG 4:2:0, quality (\d+): ", other)[1])
     jpeg_size, expected = words(codecs.Jpeg(setting, "4:2:0"))
-    assert other == f"JPEG, quality {setting}: {expected}"
+    assert other == f"JPEG 4:2:0, quality {setting}: {expected}"
     distance, _ = nearest_jpeg(picture, size)
     assert abs(jpeg_size - size) == distance
     assert bool(note) == (abs(jpeg_size / size - 1) > 0.1)

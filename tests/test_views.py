@@ -210,8 +210,10 @@ def test_the_caption_is_what_the_ruler_says(choice, images_of, every_jpeg):
     card = zoo.card(zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim))
     first, shared, whole, everything = views.render(choice).caption.split("\n")
     own = words(point.rate_shared.mean, point.psnr.mean, point.ssim.mean)
-    bits = point.rate_shared.mean * pixels / choice.latent_dim
-    assert first.endswith(f": mean of {own}, {bits:.2f} bits per latent (quality {choice.quality} of 7).")
+    bits = (point.rate_shared.mean * pixels - 8) / choice.latent_dim  # less the byte for the quality
+    assert first.endswith(
+        f": with a shared header mean of {own}, {bits:.2f} bits per latent (quality {choice.quality} of 7)."
+    )
     assert f"K = {choice.latent_dim}: " in first
     assert shared == f"JPEG, shared header: {mean_jpeg('shared')}."
     stream = f"the autoencoder's whole stream has {point.rate_file.mean * pixels / 8:.1f} bytes"

@@ -21,6 +21,7 @@ class Jpeg2000(PictureCodec):
     psnr: int
 
     def __post_init__(self) -> None:
+        _imagecodecs()
         check_range("JPEG 2000 target PSNR", self.psnr, 1, 100)
 
     @property
@@ -47,6 +48,7 @@ class JpegXl(PictureCodec):
     distance: float
 
     def __post_init__(self) -> None:
+        _imagecodecs()
         if not 0.1 <= self.distance <= 25:
             raise ValueError(f"expected a JPEG XL distance from 0.1 to 25, got {self.distance!r}")
 
