@@ -11,7 +11,7 @@ from pathlib import Path
 from aelib import benchmark, codecs, data, files, metrics
 
 RESULTS = Path(__file__).parent.parent / "results" / "avif.json"
-SPEEDS, QUALITIES, IMAGES = (6, 3, 0), (15, 30, 45, 60, 75), 500
+SPEEDS, QUALITIES, IMAGES = (6, 3, 0), (15, 30, 45, 60, 75), 250
 ANCHOR = SPEEDS[0]
 
 
