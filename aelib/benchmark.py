@@ -117,7 +117,7 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
         psnr_mosaic=psnr_mosaic,
         mse=_spread(mse),
         psnr=_spread(psnr.clamp(max=_ceiling(images))) if bool(mse.any()) else None,
-        pooled_psnr=None if not bool(mse.any()) else metrics.pooled_psnr(images, restored),
+        pooled_psnr=metrics.pooled_psnr(images, restored) if bool(mse.any()) else None,
         ssim=_spread(metrics.ssim(images, restored)) if min(height, width) >= metrics.SSIM_WINDOW else None,
         encode_seconds=encode_seconds / len(images),
         decode_seconds=decode_seconds / len(images),
@@ -237,10 +237,10 @@ def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
 
 def read_folder(folder: Path, dataset: str) -> dict[str, list[Point]]:
     """Return the points of all series of a data set that `make results` wrote to `folder`, by the series' name."""
-    files = sorted(folder.glob(f"{dataset}-*.json"))
-    if not files:
+    stored = sorted(folder.glob(f"{dataset}-*.json"))
+    if not stored:
         raise ValueError(f"expected results of {dataset} in {folder}, got none; make results writes them")
-    return {file.stem.removeprefix(f"{dataset}-"): read(file)[0] for file in files}
+    return {file.stem.removeprefix(f"{dataset}-"): read(file)[0] for file in stored}
 
 
 def _point(stored: dict[str, Any]) -> Point:

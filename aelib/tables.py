@@ -83,7 +83,7 @@ def bjontegaard(
     codec : str
         Whose difference is told; a negative rate means that it needs fewer bytes.
     low, high : float
-        Points of lower and higher mean PSNR, in dB, are left out.
+        The curves are cut off here, mean PSNR in dB.
     """
     rows = []
     for accounting, label in ACCOUNTING_TITLES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -29,7 +30,7 @@ class Codec(Protocol):
         """Return the part of a stream that differs between images of one size at one quality."""
 
 
-class PictureCodec:
+class PictureCodec(ABC):
     """What the picture formats share: one file per image by `_write` and `_read`."""
 
     def encode(self, images: Tensor) -> list[bytes]:
@@ -53,11 +54,11 @@ class PictureCodec:
         """
         return im.stack([self._read(stream, max_pixels) for stream in streams])
 
-    def _write(self, image: Tensor) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, image: Tensor) -> bytes: ...
 
-    def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, stream: bytes, max_pixels: int) -> Tensor: ...
 
 
 def check_range(what: str, got: object, low: int, high: int) -> None:
