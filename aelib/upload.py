@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -11,12 +10,10 @@ from torch.nn import functional as F
 
 from aelib import codecs, files, metrics, zoo
 from aelib import images as im
-from aelib.quantise import QUALITIES
 from aelib.views import LABELS, Row, View
 
 PREVIEW = 480  # pixels of the longer side
-SSIM_PIXELS = 1 << 20  # above, SSIM would take minutes and gigabytes
-_codec = lru_cache(maxsize=32)(zoo.load_codec)  # of a few MB; loading takes longer than coding a digit
+SSIM_PIXELS = 1 << 20  # SSIM multiplies by matrices of the picture's sides, so its cost grows with their cube
 _GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
 
 
@@ -45,7 +42,7 @@ def prepared(data: bytes, channels: int) -> Tensor:
 
 def by_blocks(picture: Tensor, name: str, quality: int) -> Matched:
     """Send a picture (C, H, W) through the weights `name`, cut into blocks of the model's size."""
-    codec = codecs.Blocks(_codec(name, quality))
+    codec = codecs.Blocks(zoo.shared_codec(name, quality))
     (stream,) = codec.encode(picture[None])
     (restored,) = codec.decode([stream], max_pixels=picture[0].numel())
     card = zoo.card(name)
@@ -110,7 +107,7 @@ def through_every_size(digit: Tensor) -> View:
     sizes = zoo.sizes("mnist", "conv")
     restored, cells = [], []
     for size in sizes:
-        codec = _codec(zoo.model_name("mnist", "conv", size), QUALITIES[-1])
+        codec = zoo.shared_codec(zoo.model_name("mnist", "conv", size))
         (stream,) = codec.encode(digit[None])
         restored.append(codec.decode([stream]))
         psnr = float(metrics.psnr(digit[None], restored[-1]))

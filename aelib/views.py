@@ -120,11 +120,6 @@ def _sample(dataset: str) -> data.Dataset:
     return data.load(dataset, "test", source="sample")
 
 
-@cache
-def _codec(name: str) -> codecs.Autoencoder:
-    return zoo.load_codec(name)
-
-
 def coded(choice: Choice, accounting: str = "shared") -> Coded:
     """Return what the autoencoder decodes from its bytes, with their number in the accounting "shared" or "file"."""
     return _coded(choice)[accounting]
@@ -133,7 +128,7 @@ def coded(choice: Choice, accounting: str = "shared") -> Coded:
 @lru_cache(maxsize=512)
 def _coded(choice: Choice) -> dict[str, Coded]:
     name = zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim)
-    codec = replace(_codec(name), quality=choice.quality)
+    codec = zoo.shared_codec(name, choice.quality)
     images = originals(choice.dataset, choice.group, choice.count)
     streams = codec.encode(images)
     restored = codec.decode(streams)

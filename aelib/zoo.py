@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -146,9 +146,6 @@ def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
     return model.eval()
 
 
-load_cached = cache(load)
-
-
 def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoencoder:
     """Return the pretrained model `name` as a codec.
 
@@ -179,6 +176,15 @@ def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoen
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
     return Autoencoder(model, quantiser, quality)
+
+
+_load_once = cache(load_codec)
+
+
+@cache
+def shared_codec(name: str, quality: int = 7) -> Autoencoder:
+    """Return what `load_codec` does, with one model for each name in the whole process, which nobody may train."""
+    return replace(_load_once(name), quality=quality)
 
 
 def rounded(model: models.Autoencoder) -> models.Autoencoder:

@@ -116,7 +116,7 @@ def test_an_unknown_name_lists_what_there_is(name, folder):
 
 
 def test_a_size_that_the_zoo_lacks_lists_the_sizes_of_its_family():
-    for read in (zoo.load, zoo.load_cached):
+    for read in (zoo.load, zoo.load_codec):
         with pytest.raises(ValueError, match=r"shipped weights, .*cifar10-conv-64.*, got 'cifar10-conv-65'") as error:
             read("cifar10-conv-65")
         assert "mnist" not in str(error.value)
@@ -258,3 +258,10 @@ def test_a_card_can_be_measured_again(name):
     linear = latent.fit_image_pca(full.split()[0].images, card.latent_dim)
     restored = linear.reconstruct(test.images, card.latent_dim)
     assert float(metrics.psnr(test.images, restored).mean()) == pytest.approx(card.pca_mean_psnr, abs=2e-3)
+
+
+def test_shared_codecs_of_all_qualities_hold_one_model():
+    fine, coarse = zoo.shared_codec("mnist-conv-4"), zoo.shared_codec("mnist-conv-4", 3)
+    assert fine.model is coarse.model
+    assert (fine.quality, coarse.quality) == (7, 3)
+    assert zoo.load_codec("mnist-conv-4").model is not fine.model
