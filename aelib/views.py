@@ -224,7 +224,7 @@ def strip(choice: Choice) -> bytes:
     rows = {"original": originals(choice.dataset, choice.group, choice.count)}
     for size in zoo.sizes(choice.dataset, choice.architecture):
         one = coded(replace(choice, latent_dim=size))
-        rows[f"K = {size}\n{one.point[0]:.0f} B, {one.point[1]:.2f} dB"] = one.pictures
+        rows[f"K = {size}\n{one.point[0]:.0f} B\n{one.point[1]:.2f} dB"] = one.pictures
     axes = plots.picture_rows(rows, zoom=0.8)
     axes[0].set_title(f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder: {choice.group}")
     return plots.to_png(axes[0], dpi=110)
