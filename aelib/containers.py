@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
+JPEG2000_TILES = 1024
+
 
 def jpeg_payload(stream: bytes, *, huffman_tables: bool) -> bytes:
     """Return the entropy-coded segments of a JPEG file (ITU-T T.81, annex B).
@@ -120,10 +122,25 @@ def jpeg2000_payload(stream: bytes) -> bytes:
 
 
 def jpeg2000_size(stream: bytes) -> tuple[int, int]:
-    """Return (H, W) in pixels from the SIZ marker of a raw JPEG 2000 codestream."""
-    if stream[:4] != b"\xff\x4f\xff\x51" or len(stream) < 24:
+    """Return (H, W) in pixels from the SIZ marker of a raw JPEG 2000 codestream (ISO/IEC 15444-1, A.5.1).
+
+    Raises
+    ------
+    ValueError
+        Another format, or what would cost memory that the size does not tell: components other than one or three of 8
+        bits, or more than `JPEG2000_TILES` tiles.
+    """
+    if stream[:4] != b"\xff\x4f\xff\x51" or len(stream) < 45:
         raise ValueError(f"expected a JPEG 2000 codestream, ff 4f ff 51, got {stream[:4].hex(' ')}")
-    width, height, left, top = struct.unpack_from(">IIII", stream, 8)
+    width, height, left, top, tile_width, tile_height, tile_left, tile_top, count = struct.unpack_from(
+        ">8IH", stream, 8
+    )
+    components = stream[42 : 42 + 3 * count]
+    if count not in (1, 3) or components != b"\x07\x01\x01" * count:
+        raise ValueError(f"expected one or three components of 8 bits, got {count}: {components[:9].hex(' ')}")
+    columns, rows = -(-(width - tile_left) // max(tile_width, 1)), -(-(height - tile_top) // max(tile_height, 1))
+    if columns * rows > JPEG2000_TILES:
+        raise ValueError(f"expected at most {JPEG2000_TILES} tiles, got {columns} by {rows}")
     return max(height - top, 0), max(width - left, 0)
 
 

@@ -163,12 +163,16 @@ class Bjontegaard:
         have no rate in common.
     low, high : float
         The interval of quality, in dB, that `rate` is a mean over.
+    low_rate, high_rate : float
+        The interval of rate, in bit per pixel, that `psnr` is a mean over; not in order where there is none.
     """
 
     rate: float
     psnr: float
     low: float
     high: float
+    low_rate: float
+    high_rate: float
 
 
 def bjontegaard_delta(
@@ -209,7 +213,7 @@ def bjontegaard_delta(
             float(delta(*map(list, columns), method="akima", require_matching_points=False, min_overlap=0))
             for delta in (bjontegaard.bd_rate, bjontegaard.bd_psnr)
         )
-    return Bjontegaard(rate, quality, bottom, top)
+    return Bjontegaard(rate, quality, bottom, top, max(c[0][0] for c in kept), min(c[-1][0] for c in kept))
 
 
 def _clipped(curve: list[tuple[float, float]], low: float, high: float) -> list[tuple[float, float]]:

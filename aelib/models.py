@@ -156,7 +156,7 @@ def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tenso
 
 
 @torch.no_grad()
-def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 500) -> Tensor:
+def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 100) -> Tensor:
     """Return the uint8 images (N, C, H, W) that the model decodes from float latents (N, K).
 
     The decoder runs in float64 on the CPU: what batch size, threads, vector width and library version change is then

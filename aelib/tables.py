@@ -71,7 +71,7 @@ def bjontegaard(
     low: float = 0.0,
     high: float = 99.0,
 ) -> str:
-    """Return BD-rate and BD-PSNR of one codec's hull against those of others, with the interval of quality.
+    """Return BD-rate and BD-PSNR of one codec's hull against those of others, with the intervals behind them.
 
     Parameters
     ----------
@@ -92,8 +92,9 @@ def bjontegaard(
             try:
                 delta = metrics.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
                 gain = "-" if math.isnan(delta.psnr) else f"{delta.psnr:+.1f} dB"
-                cells = [f"{delta.rate:+.0f} %", gain, f"{delta.low:.1f} to {delta.high:.1f} dB"]
+                rates = "-" if math.isnan(delta.psnr) else f"{delta.low_rate:.2g} to {delta.high_rate:.2g} bpp"
+                cells = [f"{delta.rate:+.0f} %", f"{delta.low:.1f} to {delta.high:.1f} dB", gain, rates]
             except (KeyError, ValueError):  # not measured, or the curves do not meet
-                cells = ["-", "-", "too little in common"]
+                cells = ["-", "too little in common", "-", "-"]
             rows.append([label, f"{codec} against {anchor}", *cells])
-    return markdown([title, "", "BD-rate", "BD-PSNR", "over"], rows)
+    return markdown([title, "", "BD-rate", "mean over", "BD-PSNR", "mean over"], rows)

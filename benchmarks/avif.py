@@ -1,4 +1,4 @@
-"""What AVIF's slow speeds save against the speed of `make results`, on a subset: ``python benchmarks/avif.py``."""
+"""What AVIF's slow speeds and its tuning change against `make results`, on a subset: ``python benchmarks/avif.py``."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from pathlib import Path
 from aelib import benchmark, codecs, data, files, metrics
 
 RESULTS = Path(__file__).parent.parent / "results" / "avif.json"
-SPEEDS, QUALITIES, IMAGES = (6, 3, 0), (15, 30, 45, 60, 75), 250
-ANCHOR = SPEEDS[0]
+SETTINGS = ((6, "psnr"), (6, "iq"), (3, "psnr"), (0, "psnr"))  # speed and tune, that of `make results` first
+QUALITIES, IMAGES = (1, 15, 30, 45, 60, 75), 250
 
 
 def main() -> None:
     """Print a line per speed and write all as JSON."""
     test = data.load("cifar10", "test").take(slice(IMAGES))
     curves, rows = {}, []
-    for speed in SPEEDS:
-        points = [benchmark.measure(codecs.Avif(quality, speed), test.images) for quality in QUALITIES]
-        curves[speed] = benchmark.curve(points)
-        delta = metrics.bjontegaard_delta(curves[ANCHOR], curves[speed])
+    for speed, tune in SETTINGS:
+        points = [benchmark.measure(codecs.Avif(quality, speed, tune=tune), test.images) for quality in QUALITIES]
+        curves[speed, tune] = benchmark.curve(points)
+        delta = metrics.bjontegaard_delta(curves[SETTINGS[0]], curves[speed, tune])
         row = {
             "speed": speed,
+            "tune": tune,
             "milliseconds_per_image": 1000 * sum(point.encode_seconds for point in points) / len(points),
             "bd_rate_percent": delta.rate,
             "interval_db": [delta.low, delta.high],
-            "points": curves[speed],
+            "points": curves[speed, tune],
         }
         rows.append(row)
         print({key: value for key, value in row.items() if key != "points"}, flush=True)

@@ -1,31 +1,39 @@
 """Measure every codec and every shipped model on the full test sets and write ``results/*.json``: ``make results``.
 
-One process per CPU; each takes one series after the other, a data set and a codec over its settings. A stopped run
-goes on: finished series wait in ``runs/results`` and are published in ``results`` when all are done.
+One process per CPU; each takes one point after the other, a codec at one setting on one data set. A stopped run goes
+on: finished points wait in ``runs/results``, each under a key of the code, weights, data and packages that it was
+measured with, and are published in ``results``, one file per codec, when all are done.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import platform
-import shutil
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from aelib import benchmark, codecs, data, quantise, zoo
 
 ROOT = Path(__file__).parent.parent
 JPEG_QUALITIES = (3, 6, 10, 15, 22, 32, 45, 60, 75, 87, 95)
 
+SLOW = ("avif", "jpegxl", "lossless")
+# What a point depends on, in aelib: a change here measures it again, a change of a figure does not.
+CODE = ("benchmark", "containers", "files", "images", "metrics", "codecs/base", "codecs/pillow", "codecs/codestreams")
+LEARNED_CODE = ("codecs/autoencoder", "codecs/header", "entropy", "models", "quantise", "zoo")
+
 Series = list[Callable[[], codecs.Codec]]
+Task = tuple[str, str, int]
 
 
 def classical(dataset: str) -> dict[str, Series]:
@@ -55,6 +63,11 @@ def learned(dataset: str) -> dict[str, Series]:
     }
 
 
+def everything(dataset: str) -> dict[str, Series]:
+    """Return all series of a data set."""
+    return {**learned(dataset), **classical(dataset)}
+
+
 def installed(package: str) -> bool:
     """Return whether a package is there; imagecodecs is not on every platform."""
     try:
@@ -64,71 +77,99 @@ def installed(package: str) -> bool:
     return True
 
 
-def run(dataset: str, label: str, count: int | None, folder: Path) -> str:
-    """Measure one series and write it; return what to print."""
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    test = data.load(dataset, "test")
-    images = test.images[:count]
-    try:
-        made = [make() for make in {**classical(dataset), **learned(dataset)}[label]]
-    except ImportError as error:
-        return f"skipped: {error}"
-    about: dict[str, Any] = {
+def about(dataset: str, label: str, source: str) -> dict[str, Any]:
+    """Return what is said of all points of a series: data, weights, packages, machine."""
+    said: dict[str, Any] = {
         "dataset": dataset,
         "series": label,
-        "data_sha256": data.SHA256[dataset]["x_test"] if test.source != "sample" else "bundled sample",
+        "data_sha256": data.SHA256[dataset]["x_test"] if source != "sample" else "bundled sample",
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("aelib", "torch", "numpy", "pillow", "imagecodecs") if installed(name)},
         },
         "hardware": f"{platform.machine()}, 1 thread a process",
     }
-    weights = zoo.WEIGHTS / f"{dataset}-{label}.safetensors"
-    if weights.is_file():
-        about["weights_sha256"] = zoo.card(weights.stem).sha256
-    file = folder / f"{dataset}-{label}.json"
-    if file.is_file():
-        stored, said = benchmark.read(file)
-        if said == {"schema": benchmark.SCHEMA, **about} and [p.codec for p in stored] == [c.name for c in made]:
-            return "done before"
-    points = [benchmark.measure(codec, images, mosaic=True) for codec in made]
-    benchmark.write(file, points, about)
-    return f"{len(points)} points in {time.perf_counter() - start:.0f} s"
+    if (zoo.WEIGHTS / f"{dataset}-{label}.json").is_file():
+        card = zoo.card(f"{dataset}-{label}")
+        said |= {"weights_sha256": card.sha256, "tables_sha256": card.tables_sha256}
+    return said
+
+
+def key(said: dict[str, Any], codec: str, images: int) -> str:
+    """Return what a finished point is kept under: another one for other code, weights, data, packages or settings."""
+    modules = CODE + (LEARNED_CODE if "weights_sha256" in said else ())
+    content = [(ROOT / "aelib" / f"{module}.py").read_bytes() for module in modules]
+    content.append(json.dumps([said, codec, images, benchmark.SCHEMA], sort_keys=True).encode())
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()[:16]
+
+
+def run(task: Task, count: int | None, folder: Path) -> Path | str:
+    """Measure one point, unless it was before; return its file, or why it is skipped."""
+    torch.set_num_threads(1)
+    dataset, label, index = task
+    test = data.load(dataset, "test")
+    images = test.images[:count]
+    try:
+        codec = everything(dataset)[label][index]()
+    except ImportError as error:
+        return f"skipped: {error}"
+    said = about(dataset, label, test.source)
+    file = folder / f"{dataset}-{label}-{index}-{key(said, codec.name, len(images))}.json"
+    if not file.is_file():
+        benchmark.write(file, [benchmark.measure(codec, images, mosaic=True)], said)
+    return file
+
+
+def measure_all(tasks: list[Task], count: int | None, folder: Path) -> tuple[dict[Task, Path], int]:
+    """Measure all points under a progress bar; return the files of those that were, and how many failed."""
+    done: dict[Task, Path] = {}
+    failed, skipped = 0, set()
+    with ProcessPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(tasks), unit="point", smoothing=0) as bar:
+        futures = {pool.submit(run, task, count, folder): task for task in tasks}
+        waiting = set(futures)
+        while waiting:
+            finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            for future in finished:
+                dataset, label, index = task = futures[future]
+                try:
+                    said = future.result()
+                except Exception as error:  # one broken point must not lose the others
+                    failed, said = failed + 1, f"failed: {error!r}"
+                if isinstance(said, Path):
+                    done[task] = said
+                    bar.set_postfix_str(f"{dataset} {label} {index + 1}", refresh=False)
+                elif (line := f"{dataset} {label}: {said}") not in skipped:
+                    skipped.add(line)
+                    bar.write(line)
+                bar.update()
+            bar.refresh()
+    return done, failed
 
 
 def main() -> int:
-    """Measure all series that are not yet done, then publish them together."""
+    """Measure all points that are not yet done, then publish them together."""
     parser = argparse.ArgumentParser(prog="python benchmarks/results.py", description=__doc__)
     parser.add_argument("--images", type=int, help="only so many test images of each data set; for a trial")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished series wait")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished points wait")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the results are published")
     given = parser.parse_args()
     if given.images and given.folder == ROOT / "results":
         parser.error("--images is for a trial: give a --folder, results/ is for the full test sets")
-    runs = given.runs / (f"first-{given.images}" if given.images else "full")
-    wanted = [(dataset, label) for dataset in data.CLASSES for label in {**learned(dataset), **classical(dataset)}]
+    series = {(name, label): len(made) for name in data.CLASSES for label, made in everything(name).items()}
+    tasks = [(*which, index) for which, length in series.items() for index in range(length)]
     # The longest first, so that no process is left alone at the end.
-    wanted.sort(key=lambda item: (item[1] not in ("avif", "jpegxl", "lossless"), item))
-    failed = False
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        futures = {pool.submit(run, *item, given.images, runs): item for item in wanted}
-        for number, future in enumerate(as_completed(futures), 1):
-            dataset, label = futures[future]
-            try:
-                said = future.result()
-            except Exception as error:  # one broken series must not lose the others
-                failed, said = True, f"failed: {error!r}"
-            print(f"[{number} of {len(wanted)}] {dataset} {label}: {said}", flush=True)
+    tasks.sort(key=lambda task: (SLOW.index(task[1]) if task[1] in SLOW else len(SLOW), task))
+    done, failed = measure_all(tasks, given.images, given.runs)
     if failed:
-        print("Some series failed; the others are kept, run the command again.", file=sys.stderr)
+        print(f"{failed} points failed; the others are kept, run the command again.", file=sys.stderr)
         return 1
     given.folder.mkdir(parents=True, exist_ok=True)
-    for dataset, label in wanted:
-        if (file := runs / f"{dataset}-{label}.json").is_file():
-            partial = given.folder / f"{file.name}.partial"
-            shutil.copyfile(file, partial)
-            partial.replace(given.folder / file.name)
+    for (dataset, label), length in series.items():
+        files = [done[dataset, label, index] for index in range(length) if (dataset, label, index) in done]
+        if files:
+            points = [benchmark.read(file)[0][0] for file in files]
+            said = {name: value for name, value in benchmark.read(files[0])[1].items() if name != "schema"}
+            benchmark.write(given.folder / f"{dataset}-{label}.json", points, said)
     return 0
 
 

@@ -135,6 +135,7 @@ def test_half_the_rate_is_minus_fifty_per_cent():
     assert delta.rate == pytest.approx(-50)
     assert delta.psnr == pytest.approx(6)
     assert (delta.low, delta.high) == (pytest.approx(20), pytest.approx(38))
+    assert (delta.low_rate, delta.high_rate) == pytest.approx((1, 4))
     narrow = metrics.bjontegaard_delta(anchor, other, low=25, high=40)
     assert (narrow.low, narrow.high, narrow.rate) == (pytest.approx(25), pytest.approx(38), pytest.approx(-50))
 

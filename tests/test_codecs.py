@@ -2,6 +2,7 @@ import dataclasses
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -222,6 +223,29 @@ def test_the_largest_picture_decoded_unasked_needs_less_than_64_mib(codec, noise
     (stream,) = codec.encode(noise(1, 3, 1024, 1024))
     run = subprocess.run([sys.executable, "-c", GROWTH, repr(codec)], input=stream, capture_output=True, check=True)
     assert 0 < int(run.stdout) < 64 << 10  # KiB
+
+
+@pytest.mark.parametrize("tune", ["iq", "ssim"])
+def test_avif_is_tuned_for_what_is_measured(tune, photographs):
+    images = photographs[:40]
+    curves = []
+    for own in ("psnr", tune):
+        made = [Avif(quality, 8, tune=own) for quality in (10, 30, 50, 70, 90)]
+        streams = [codec.encode(images) for codec in made]
+        rates = [8 * np.mean([len(codec.payload(one)) for one in s]) for codec, s in zip(made, streams, strict=True)]
+        quality = [metrics.psnr(images, codec.decode(s)).mean() for codec, s in zip(made, streams, strict=True)]
+        curves.append(list(zip(rates, map(float, quality), strict=True)))
+    assert metrics.bjontegaard_delta(*curves).rate > {"iq": 2, "ssim": -2}[tune]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the peak of memory as Linux does")
+def test_an_animation_costs_no_more_than_its_first_frame():
+    frames = np.zeros((200, 512, 512), np.uint8) + np.arange(200, dtype=np.uint8)[:, None, None]  # 50 MiB
+    stream = imagecodecs.jpegxl_encode(frames, distance=3.0, effort=3, usecontainer=False)
+    assert JpegXl(3.0).decode([stream]).shape == (1, 1, 512, 512)
+    command = [sys.executable, "-c", GROWTH, repr(JpegXl(3.0))]
+    run = subprocess.run(command, input=stream, capture_output=True, check=True)
+    assert 0 < int(run.stdout) < 16 << 10  # KiB
 
 
 @given(st.binary(max_size=200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,8 @@ class JpegXl(PictureCodec):
         return bytes(encode(_interleaved(image), distance=self.distance, **options))
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return _decode(_imagecodecs().jpegxl_decode, stream, containers.jpegxl_size(stream), max_pixels)
+        decoder = functools.partial(_imagecodecs().jpegxl_decode, index=0)  # of an animation, the first frame
+        return _decode(decoder, stream, containers.jpegxl_size(stream), max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the whole codestream, which has no container."""
