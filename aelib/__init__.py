@@ -3,8 +3,9 @@
 The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
 
 ====  ===================================================================================
-0     images, files (imports images), entropy, containers
-1     sources, data (imports sources), models, metrics
+0     images, files (imports images), entropy, containers, losses
+1     sources, data (imports sources), bottleneck, residual (imports bottleneck),
+      models (imports both), checkpoints, metrics, curves
 2     train, latent, quantise, codecs (imports quantise)
 3     zoo, benchmark
 4     pretrain, plots, tables

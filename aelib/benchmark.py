@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import containers, files, metrics
+from aelib import containers, curves, files, metrics
 from aelib import images as im
 from aelib.codecs import Blocks, Codec, PictureCodec
 
@@ -105,7 +104,7 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
     payloads = [codec.payload(stream) + b"q" for stream in streams]
     mse = metrics.mse(images, restored)
     psnr = metrics.psnr(images, restored)
-    rate_mosaic, psnr_mosaic = _mosaic(codec, images, streams, restored) if mosaic else (None, None)
+    rate_mosaic, psnr_mosaic = _mosaic(codec, images, streams, psnr) if mosaic else (None, None)
     return Point(
         codec=codec.name,
         images=len(images),
@@ -124,21 +123,24 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
     )
 
 
-def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], restored: Tensor) -> tuple[float, float | None]:
-    """Return bit per pixel of one file of all images and the mean PSNR in dB of what comes out of it."""
+def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], psnr: Tensor) -> tuple[float, float | None]:
+    """Return bit per pixel of one file of all images and the mean PSNR in dB of what comes out of it.
+
+    `psnr`, (N,), is that of the single streams.
+    """
     count, _, height, width = images.shape
     if isinstance(codec, PictureCodec):
         tiled = im.tile(images, columns=max(1, round(count**0.5)))
         (one,) = codec.encode(tiled.unsqueeze(0))
         restored = im.untile(_decode(codec, [one], tiled[0].numel())[0], (height, width))[:count]
+        psnr = metrics.psnr(images, restored)
     else:
         payloads = [codec.payload(stream) for stream in streams]
         header = streams[0].removesuffix(payloads[0])
         one = header + containers.join(payloads)
         parts = containers.split(one[len(header) :], count)
-        if [header + part for part in parts] != list(streams):  # then `restored` is what comes out of the one file too
+        if [header + part for part in parts] != list(streams):  # then `psnr` is that of the one file too
             raise AssertionError(f"{codec.name}: the payloads in one file are not those of the single streams")
-    psnr = metrics.psnr(images, restored)
     mean = float(psnr.clamp(max=_ceiling(images)).mean()) if bool(torch.isfinite(psnr).any()) else None
     return float(metrics.bits_per_pixel([one], height, width)) / count, mean
 
@@ -197,19 +199,7 @@ def hulls(results: Mapping[str, Sequence[Point]], accounting: str = "shared") ->
     for series, points in results.items():
         codec = _CLASSICAL.get(series.split("-")[0], _LEARNED)
         pairs.setdefault(codec, []).extend(curve(points, accounting) if series != "lossless" else ())
-    return {codec: metrics.convex_hull(found) for codec, found in sorted(pairs.items()) if found}
-
-
-def psnr_at(points: Sequence[tuple[float, float]], rate: float) -> float | None:
-    """Return the mean PSNR in dB that a hull reaches at `rate` bit per pixel; None left of its first point.
-
-    Right of its last point a hull stays where it is: the rest of the bytes is left over.
-
-    >>> psnr_at([(1.0, 20.0), (2.0, 24.0)], 1.5), psnr_at([(1.0, 20.0), (2.0, 24.0)], 0.9)
-    (22.0, None)
-    """
-    rates, values = zip(*points, strict=True)
-    return float(np.interp(rate, rates, values)) if rate >= rates[0] else None
+    return {codec: curves.convex_hull(found) for codec, found in sorted(pairs.items()) if found}
 
 
 def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:

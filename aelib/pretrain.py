@@ -8,34 +8,76 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from aelib import data, latent, metrics, models, quantise, train, zoo
+from aelib import data, latent, metrics, models, quantise, residual, train, zoo
 
 SIZES = {
     "mnist-conv": (2, 4, 8, 16, 32, 64),
     "mnist-dense": (4, 16, 64),
+    "mnist-ordered": (64,),
+    "mnist-residual": (2, 4, 8, 16, 32, 64),
     "cifar10-conv": (2, 4, 8, 16, 32, 64, 128, 256),
     "cifar10-dense": (16, 64, 256),
+    "cifar10-ordered": (384,),
+    "cifar10-residual": (2, 4, 8, 16, 32, 64, 128, 256, 384),
 }
 # Batch size and learning rate: the best on the validation split of a few, 4 epochs each, at cifar10-*-64.
 RECIPES = {
     "conv": train.Settings(epochs=25, batch_size=64, learning_rate=4e-3),
     "dense": train.Settings(epochs=30, batch_size=64, learning_rate=2e-3),
+    "ordered": train.Settings(epochs=9, batch_size=128, loss="psnr", average=0.998, flips=True),
+    "residual": train.Settings(epochs=4, batch_size=128, learning_rate=1e-3, loss="psnr", average=0.998, flips=True),
 }
+START_IMAGES = 10_000
 
 
 def all_names() -> list[str]:
     """Return the names of all weights that are shipped.
 
     >>> len(all_names())
-    20
+    37
     """
     return [f"{family}-{size}" for family, sizes in SIZES.items() for size in sizes]
+
+
+def parent(name: str) -> str | None:
+    """Return the name of the weights that a training begins with: for residual networks, the ordered one's.
+
+    >>> parent("cifar10-residual-64"), parent("cifar10-conv-64")
+    ('cifar10-ordered-384', None)
+    """
+    dataset, architecture, _ = _parse(name)
+    return f"{dataset}-ordered-{SIZES[f'{dataset}-ordered'][-1]}" if architecture == "residual" else None
+
+
+def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoencoder:
+    """Return the network as its training begins.
+
+    Parameters
+    ----------
+    name : str
+        ``DATASET-ARCHITECTURE-K``.
+    images : Tensor
+        uint8, (N, C, H, W), training images.
+    seed : int
+    folder : Path
+        Where the weights of its parent lie, if it has one.
+    """
+    dataset, architecture, latent_dim = _parse(name)
+    if (origin := parent(name)) is not None:
+        made = (folder / f"{origin}.json").is_file()  # else a trial begins with the shipped ones
+        return residual.shortened(zoo.load(origin, folder=folder if made else zoo.WEIGHTS), latent_dim)
+    channels, size, _ = data.SHAPES[dataset]
+    model = models.build(architecture, latent_dim, channels=channels, size=size, seed=seed)
+    if isinstance(model, residual.ResidualAutoencoder):
+        model.start(images[:START_IMAGES], seed=seed)
+    return model
 
 
 def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, source: str | None = None) -> zoo.Card:
@@ -64,7 +106,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
     training, validation = full.split()
     channels, size, _ = data.SHAPES[dataset]
-    model = models.build(architecture, latent_dim, channels=channels, size=size, seed=settings.seed)
+    model = fresh(name, training.images, seed=settings.seed, folder=folder)
     history = train.fit(
         model,
         training.images,
@@ -75,6 +117,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     )
     command = f"python -m aelib.pretrain {name}"
     command += f" --epochs {settings.epochs}" if settings.epochs != RECIPES[architecture].epochs else ""
+    command += f" --seed {settings.seed}" if settings.seed else ""
     command += f" --source {source}" if source else ""
     shipped = zoo.rounded(model)
     linear = latent.fit_image_pca(training.images, latent_dim).reconstruct(test.images, latent_dim)
@@ -89,7 +132,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         parameters=sum(p.numel() for p in model.parameters()),
         test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
         pca_mean_psnr=round(float(metrics.psnr(test.images, linear).mean()), 4),
-        recipe={**asdict(settings), "command": command},
+        recipe={**asdict(settings), "start": parent(name) or "own", "command": command},
         history={
             "train_loss": [epoch.train_loss for epoch in history],
             "validation_loss": [epoch.validation_loss for epoch in history],
@@ -152,6 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
     parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
     parser.add_argument("--epochs", type=_positive, help="instead of the recipe's number")
+    parser.add_argument("--seed", type=int, default=0, help="another order of the images and another start")
     parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training checkpoints")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
@@ -163,20 +207,24 @@ def main(arguments: list[str] | None = None) -> int:
             _parse(name)
     except ValueError as error:
         parser.error(str(error))
-    if (given.epochs or given.source == "sample") and given.folder == zoo.WEIGHTS:
+    if (given.epochs or given.seed or given.source == "sample") and given.folder == zoo.WEIGHTS:
         parser.error(
-            "--epochs and --source sample are for trials: give a --folder, the default holds the shipped weights"
+            "--epochs, --seed and --source sample are for trials: give a --folder, "
+            "the default holds the shipped weights"
         )
     if len(names) > 1:
         passed = ["--runs", str(given.runs), "--folder", str(given.folder)]
         passed += ["--epochs", str(given.epochs)] if given.epochs else []
+        passed += ["--seed", str(given.seed)] if given.seed else []
         passed += ["--source", given.source] if given.source else []
         data_sets = {_parse(name)[0] for name in names}
         for dataset in data_sets:
             data.load(dataset, "train", source=given.source)  # once, before the processes would race for it
-        return _run_all(names, given.jobs, passed)
+        parents = {origin for name in names if (origin := parent(name)) is not None}
+        rounds = [name for name in names if name in parents], [name for name in names if name not in parents]
+        return int(any([_run_all(some, given.jobs, passed) for some in rounds]))
     recipe = RECIPES[_parse(names[0])[1]]
-    settings = train.Settings(**{**asdict(recipe), "epochs": given.epochs or recipe.epochs})
+    settings = replace(recipe, epochs=given.epochs or recipe.epochs, seed=given.seed)
     make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from aelib import benchmark, metrics
+from aelib import benchmark, curves
 from aelib.benchmark import Point
 
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
@@ -34,9 +34,7 @@ def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, tit
     rows = []
     for accounting, label in ACCOUNTING_TITLES.items():
         hulls = benchmark.hulls(results, accounting)
-        columns = [
-            {codec: benchmark.psnr_at(hull, 8 * size / pixels) for codec, hull in hulls.items()} for size in sizes
-        ]
+        columns = [{codec: curves.psnr_at(hull, 8 * size / pixels) for codec, hull in hulls.items()} for size in sizes]
         best = [max((value for value in column.values() if value is not None), default=None) for column in columns]
         for codec in hulls:
             values = [column[codec] for column in columns]
@@ -44,6 +42,27 @@ def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, tit
             rows.append([label, codec, *cells])
     head = [title, "mean PSNR in dB at", *(f"{size} B, {8 * size / pixels:.3g} bpp" for size in sizes)]
     return markdown(head, rows)
+
+
+def passed(results: Mapping[str, Sequence[Point]], *, title: str, codec: str = "autoencoder") -> str:
+    """Return how many bytes an image may have until each other codec's hull passes that of `codec`.
+
+    Parameters
+    ----------
+    results : mapping of str to sequence of Point
+    title : str
+        Names data set and number of images.
+    codec : str
+    """
+    point = next(iter(results.values()))[0]
+    hulls = {accounting: benchmark.hulls(results, accounting) for accounting in ACCOUNTING_TITLES}
+    others = [other for other in hulls["file"] if other != codec]
+    rows = []
+    for accounting, label in ACCOUNTING_TITLES.items():
+        own = hulls[accounting][codec]
+        rates = [curves.passed_at(own, hulls[accounting][other]) for other in others]
+        rows.append([label, *("never" if r is None else f"{r * point.height * point.width / 8:.0f} B" for r in rates)])
+    return markdown([f"{title}: the {codec} is passed at", *others], rows)
 
 
 def floor(results: Mapping[str, Sequence[Point]]) -> str:
@@ -90,7 +109,7 @@ def bjontegaard(
         hulls = benchmark.hulls(results, accounting)
         for anchor in anchors:
             try:
-                delta = metrics.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
+                delta = curves.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
                 gain = "-" if math.isnan(delta.psnr) else f"{delta.psnr:+.1f} dB"
                 rates = "-" if math.isnan(delta.psnr) else f"{delta.low_rate:.2g} to {delta.high_rate:.2g} bpp"
                 cells = [f"{delta.rate:+.0f} %", f"{delta.low:.1f} to {delta.high:.1f} dB", gain, rates]

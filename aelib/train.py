@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,15 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from aelib import files
+from aelib import checkpoints
 from aelib import images as im
+from aelib.losses import LOSSES
 from aelib.models import Autoencoder
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": lambda logits, target: F.mse_loss(torch.sigmoid(logits), target),
-    "bce": F.binary_cross_entropy_with_logits,
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda rest: 0.5 * (1 + math.cos(math.pi * rest)),
+    "constant": lambda rest: 1.0,
 }
 
 
@@ -37,13 +35,21 @@ class Settings:
     batch_size : int
         Images per step.
     learning_rate : float
-        Adam's peak learning rate, reached after `warmup` of all steps and followed by half a cosine down to zero.
+        Adam's peak learning rate, reached after `warmup` of all steps.
     warmup : float
         Share of all steps, in [0, 1), in which the learning rate rises linearly.
-    loss : {"mse", "bce"}
-        Mean squared error of the pictures, or binary cross-entropy with logits; both are means over all values.
+    loss : {"mse", "bce", "psnr"}
+        Mean squared error of the pictures, or binary cross-entropy with logits, both means over all values; or the
+        negative mean over the images of their PSNR in dB.
     seed : int
-        Fixes the order of the images.
+        Fixes the order of the images, their flips and the random numbers of the model.
+    schedule : {"cosine", "constant"}
+        Whether the learning rate falls along half a cosine down to zero, or stays.
+    average : float
+        Decay of an exponential moving average of the weights, in [0, 1), which is what validation sees and the trained
+        model gets; 0 for none.
+    flips : bool
+        Mirror every other image, another choice in every epoch.
     """
 
     epochs: int = 20
@@ -52,6 +58,9 @@ class Settings:
     warmup: float = 0.05
     loss: str = "mse"
     seed: int = 0
+    schedule: str = "cosine"
+    average: float = 0.0
+    flips: bool = False
 
     def __post_init__(self) -> None:
         for name, got in (("epochs", self.epochs), ("batch_size", self.batch_size)):
@@ -63,6 +72,10 @@ class Settings:
             )
         if self.loss not in LOSSES:
             raise ValueError(f"expected a loss out of {tuple(LOSSES)}, got {self.loss!r}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"expected a schedule out of {tuple(SCHEDULES)}, got {self.schedule!r}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"expected 0 <= average < 1, got {self.average!r}")
 
 
 @dataclass(frozen=True)
@@ -139,46 +152,68 @@ def fit(
     target = pick_device(device)
     model.to(target)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    origin = {"settings": asdict(settings), "images": _digest(images), "validation": _digest(validation)}
-    history = _restore(checkpoint, model, optimizer, origin) if checkpoint and checkpoint.exists() else []
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    if settings.average:
+        averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
+        parts["average"] = AveragedModel(model, multi_avg_fn=averaging)
+    origin = {
+        "settings": asdict(settings),
+        "images": checkpoints.digest(images),
+        "validation": checkpoints.digest(validation),
+    }
+    found = checkpoint if checkpoint and checkpoint.exists() else None
+    history = checkpoints.restore(found, parts, origin, Epoch, target) if found else []
     images = images.to(target)
     for number in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
-        train_loss = _train_epoch(model, images, optimizer, settings, number)
-        validation_loss = evaluate(model, validation, loss=settings.loss)
+        train_loss = _train_epoch(parts, images, settings, number)
+        validation_loss = evaluate(_averaged(parts), validation, loss=settings.loss)
         if not math.isfinite(train_loss + validation_loss):
             losses = f"{train_loss} in training and {validation_loss} in validation"
             raise FloatingPointError(f"expected finite losses in epoch {number}, got {losses}; lower learning_rate")
         rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
         history.append(Epoch(number, train_loss, validation_loss, rate, seconds))
         if checkpoint:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            _save(checkpoint, {**origin, **state, "history": [asdict(epoch) for epoch in history]})
+            checkpoints.save(checkpoint, parts, origin, [asdict(epoch) for epoch in history])
         if progress:
             progress(history[-1])
+    model.load_state_dict(_averaged(parts).state_dict())
     model.eval()
     return history
 
 
-def _train_epoch(
-    model: Autoencoder, images: Tensor, optimizer: torch.optim.Optimizer, settings: Settings, number: int
-) -> float:
+def _averaged(parts: dict[str, Any]) -> Autoencoder:
+    """Return the model that is the result: the moving average of the weights if there is one."""
+    found: Autoencoder = parts["average"].module if "average" in parts else parts["model"]
+    return found
+
+
+def _train_epoch(parts: dict[str, Any], images: Tensor, settings: Settings, number: int) -> float:
+    model, optimizer = parts["model"], parts["optimizer"]
     model.train()
-    # The order depends on seed and epoch alone, so that a resumed run needs no state of a random generator.
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + number)
+    # Whatever is random depends on seed and epoch alone, so that a resumed run needs no state of a random generator.
+    seed = settings.seed * 100_003 + number
+    generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator).to(images.device)
+    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
     batches = torch.split(order, settings.batch_size)
     total = torch.zeros((), device=images.device)
-    for index, batch in enumerate(batches):
-        rate = learning_rate(settings, ((number - 1) * len(batches) + index) / (settings.epochs * len(batches)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        x = im.to_float(images[batch])
-        loss = LOSSES[settings.loss](model.logits(x), x)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += loss.detach() * len(batch)
+    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for index, batch in enumerate(batches):
+            rate = learning_rate(settings, ((number - 1) * len(batches) + index) / (settings.epochs * len(batches)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            x = im.to_float(images[batch])
+            if settings.flips:
+                x = torch.where(flipped[batch][:, None, None, None], x.flip(3), x)
+            loss = LOSSES[settings.loss](model.logits(x), x, model.squash)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if "average" in parts:
+                parts["average"].update_parameters(model)
+            total += loss.detach() * len(batch)
     return float(total) / len(images)
 
 
@@ -191,7 +226,7 @@ def learning_rate(settings: Settings, done: float) -> float:
     if done < settings.warmup:
         return settings.learning_rate * done / settings.warmup
     rest = (done - settings.warmup) / (1 - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+    return settings.learning_rate * SCHEDULES[settings.schedule](rest)
 
 
 @torch.inference_mode()
@@ -205,40 +240,5 @@ def evaluate(model: Autoencoder, images: Tensor, *, loss: str = "mse", batch_siz
     total = 0.0
     for part in torch.split(images, batch_size):
         x = im.to_float(part.to(device))
-        total += float(LOSSES[loss](model.logits(x), x)) * len(part)
+        total += float(LOSSES[loss](model.logits(x), x, model.squash)) * len(part)
     return total / len(images)
-
-
-def _digest(images: Tensor) -> str:
-    return hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()[:16]
-
-
-def _save(file: Path, state: dict[str, Any]) -> None:
-    torch.save(state, buffer := io.BytesIO())
-    files.write_whole(file, buffer.getvalue())
-
-
-def _restore(file: Path, model: Autoencoder, optimizer: torch.optim.Optimizer, origin: dict[str, Any]) -> list[Epoch]:
-    """Load the checkpoint into model and optimizer, and return its history; refuse one of another origin."""
-    device = next(model.parameters()).device
-    try:
-        with zipfile.ZipFile(file) as archive:  # torch.load does not look at the checksums
-            if damaged := archive.testzip():
-                raise ValueError(f"a wrong checksum of {damaged}")
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-        stored = {key: state[key] for key in origin}
-        history = [Epoch(**epoch) for epoch in state["history"]]
-        if stored == origin:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-    # zipfile and torch raise many kinds of error on other files, BadZipFile and UnpicklingError among them.
-    except Exception as error:
-        raise ValueError(
-            f"expected a checkpoint of this {type(model).__name__} by aelib.train.fit in {file}, got {error!r}; "
-            "delete the file to train from the start"
-        ) from error
-    if stored != origin:
-        differing = {key: (origin[key], stored[key]) for key in origin if stored[key] != origin[key]}
-        said = "; ".join(f"{key}: expected {own}, got {other}" for key, (own, other) in differing.items())
-        raise ValueError(f"expected a checkpoint of the same settings and images in {file}, but {said}")
-    return history

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-from aelib import codecs, data, files, metrics, plots, zoo
+from aelib import codecs, curves, data, files, metrics, plots, zoo
 from aelib import images as im
 from aelib.quantise import QUALITIES
 
@@ -213,8 +213,8 @@ def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
     return {
         "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
         "every quality": [coded(replace(choice, quality=quality)).point for quality in QUALITIES],
-        "JPEG, shared header": metrics.convex_hull(shared),
-        "JPEG, whole file": metrics.convex_hull(whole),
+        "JPEG, shared header": curves.convex_hull(shared),
+        "JPEG, whole file": curves.convex_hull(whole),
     }
 
 

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from aelib import benchmark, codecs, data, files, metrics
+from aelib import benchmark, codecs, curves, data, files
 
 RESULTS = Path(__file__).parent.parent / "results" / "avif.json"
 SETTINGS = ((6, "psnr"), (6, "iq"), (3, "psnr"), (0, "psnr"))  # speed and tune, that of `make results` first
@@ -18,18 +18,18 @@ QUALITIES, IMAGES = (1, 15, 30, 45, 60, 75), 250
 def main() -> None:
     """Print a line per speed and write all as JSON."""
     test = data.load("cifar10", "test").take(slice(IMAGES))
-    curves, rows = {}, []
+    measured, rows = {}, []
     for speed, tune in SETTINGS:
         points = [benchmark.measure(codecs.Avif(quality, speed, tune=tune), test.images) for quality in QUALITIES]
-        curves[speed, tune] = benchmark.curve(points)
-        delta = metrics.bjontegaard_delta(curves[SETTINGS[0]], curves[speed, tune])
+        measured[speed, tune] = benchmark.curve(points)
+        delta = curves.bjontegaard_delta(measured[SETTINGS[0]], measured[speed, tune])
         row = {
             "speed": speed,
             "tune": tune,
             "milliseconds_per_image": 1000 * sum(point.encode_seconds for point in points) / len(points),
             "bd_rate_percent": delta.rate,
             "interval_db": [delta.low, delta.high],
-            "points": curves[speed, tune],
+            "points": measured[speed, tune],
         }
         rows.append(row)
         print({key: value for key, value in row.items() if key != "points"}, flush=True)

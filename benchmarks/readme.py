@@ -85,6 +85,7 @@ def results_tables(dataset: str) -> str:
     return "\n\n".join(
         [
             tables.matched(results, MATCHED_BYTES[dataset], title=title),
+            tables.passed(results, title=title),
             tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, low=low, high=high),
             tables.floor(results),
         ]

@@ -15,6 +15,7 @@ import platform
 import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,18 @@ JPEG_QUALITIES = (3, 6, 10, 15, 22, 32, 45, 60, 75, 87, 95)
 
 SLOW = ("avif", "jpegxl", "lossless")
 # What a point depends on, in aelib: a change here measures it again, a change of a figure does not.
-CODE = ("benchmark", "containers", "files", "images", "metrics", "codecs/base", "codecs/pillow", "codecs/codestreams")
-LEARNED_CODE = ("codecs/autoencoder", "codecs/header", "entropy", "models", "quantise", "zoo")
+CODE = (
+    "benchmark",
+    "containers",
+    "curves",
+    "files",
+    "images",
+    "metrics",
+    "codecs/base",
+    "codecs/pillow",
+    "codecs/codestreams",
+)
+LEARNED_CODE = ("codecs/autoencoder", "codecs/header", "bottleneck", "entropy", "models", "quantise", "residual", "zoo")
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]
@@ -77,6 +88,12 @@ def installed(package: str) -> bool:
     return True
 
 
+@cache
+def load(dataset: str) -> data.Dataset:
+    """Return the test images of a data set, read once a process."""
+    return data.load(dataset, "test")
+
+
 def about(dataset: str, label: str, source: str) -> dict[str, Any]:
     """Return what is said of all points of a series: data, weights, packages, machine."""
     said: dict[str, Any] = {
@@ -107,7 +124,7 @@ def run(task: Task, count: int | None, folder: Path) -> Path | str:
     """Measure one point, unless it was before; return its file, or why it is skipped."""
     torch.set_num_threads(1)
     dataset, label, index = task
-    test = data.load(dataset, "test")
+    test = load(dataset)
     images = test.images[:count]
     try:
         codec = everything(dataset)[label][index]()

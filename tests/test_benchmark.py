@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from aelib import benchmark, codecs, data, metrics, models, quantise
+from aelib import benchmark, codecs, curves, data, models, quantise
 
 
 @pytest.fixture(scope="module")
@@ -131,18 +131,18 @@ def test_curves_rise_with_rate_and_leave_out_what_has_no_psnr(images):
 def test_half_the_rate_is_minus_fifty_per_cent():
     anchor = [(rate, 20 + 6 * np.log2(rate)) for rate in (1.0, 2.0, 3.0, 4.0, 8.0)]
     other = [(rate / 2, quality) for rate, quality in anchor]
-    delta = metrics.bjontegaard_delta(anchor, other)
+    delta = curves.bjontegaard_delta(anchor, other)
     assert delta.rate == pytest.approx(-50)
     assert delta.psnr == pytest.approx(6)
     assert (delta.low, delta.high) == (pytest.approx(20), pytest.approx(38))
     assert (delta.low_rate, delta.high_rate) == pytest.approx((1, 4))
-    narrow = metrics.bjontegaard_delta(anchor, other, low=25, high=40)
+    narrow = curves.bjontegaard_delta(anchor, other, low=25, high=40)
     assert (narrow.low, narrow.high, narrow.rate) == (pytest.approx(25), pytest.approx(38), pytest.approx(-50))
 
 
 def test_curves_without_a_common_rate_have_no_difference_in_quality():
     points = [(1.0, 20.0), (2.0, 24.0), (3.0, 26.0), (4.0, 28.0)]
-    delta = metrics.bjontegaard_delta(points, [(rate / 8, quality) for rate, quality in points])
+    delta = curves.bjontegaard_delta(points, [(rate / 8, quality) for rate, quality in points])
     assert delta.rate == pytest.approx(-87.5)
     assert np.isnan(delta.psnr)
 
@@ -150,15 +150,15 @@ def test_curves_without_a_common_rate_have_no_difference_in_quality():
 def test_curves_that_cannot_be_compared_are_refused():
     points = [(1.0, 20.0), (2.0, 24.0), (3.0, 26.0), (4.0, 28.0)]
     with pytest.raises(ValueError, match="expected at least 4 points a curve from 25 to inf dB, got 3"):
-        metrics.bjontegaard_delta(points, points, low=25)
+        curves.bjontegaard_delta(points, points, low=25)
     with pytest.raises(ValueError, match=r"expected curves that overlap in quality, got an overlap from 30\.00 to 28"):
-        metrics.bjontegaard_delta(points, [(rate, psnr + 10) for rate, psnr in points])
+        curves.bjontegaard_delta(points, [(rate, psnr + 10) for rate, psnr in points])
 
 
 def test_the_hull_is_above_every_point_and_made_of_points():
     rng = np.random.default_rng(0)
     points = [(float(rate), float(10 * np.log2(1 + rate) + rng.normal())) for rate in rng.uniform(0, 5, 60)]
-    hull = metrics.convex_hull(points)
+    hull = curves.convex_hull(points)
     assert set(hull) <= set(points)
     rates, quality = np.array(hull).T
     assert (np.diff(rates) > 0).all()
@@ -252,9 +252,9 @@ def test_hulls_join_the_series_of_a_codec_and_all_autoencoders(images):
         "JPEG 2000": [(1.0, 19.0)],
         "autoencoder": [(0.5, 15.0), (1.0, 18.0)],
     }
-    assert benchmark.psnr_at(hulls["JPEG"], 1.5) == pytest.approx(23.5)
-    assert benchmark.psnr_at(hulls["JPEG"], 0.99) is None
-    assert benchmark.psnr_at(hulls["autoencoder"], 7.0) == 18.0
+    assert curves.psnr_at(hulls["JPEG"], 1.5) == pytest.approx(23.5)
+    assert curves.psnr_at(hulls["JPEG"], 0.99) is None
+    assert curves.psnr_at(hulls["autoencoder"], 7.0) == 18.0
 
 
 def test_a_folder_of_results_is_read_by_series(tmp_path, images):

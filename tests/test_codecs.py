@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aelib import metrics
+from aelib import curves, metrics
 from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
 
 SHAPES = st.tuples(st.integers(1, 3), st.sampled_from((1, 3)), st.integers(1, 40), st.integers(1, 40))
@@ -228,14 +228,14 @@ def test_the_largest_picture_decoded_unasked_needs_less_than_64_mib(codec, noise
 @pytest.mark.parametrize("tune", ["iq", "ssim"])
 def test_avif_is_tuned_for_what_is_measured(tune, photographs):
     images = photographs[:40]
-    curves = []
+    measured = []
     for own in ("psnr", tune):
         made = [Avif(quality, 8, tune=own) for quality in (10, 30, 50, 70, 90)]
         streams = [codec.encode(images) for codec in made]
         rates = [8 * np.mean([len(codec.payload(one)) for one in s]) for codec, s in zip(made, streams, strict=True)]
         quality = [metrics.psnr(images, codec.decode(s)).mean() for codec, s in zip(made, streams, strict=True)]
-        curves.append(list(zip(rates, map(float, quality), strict=True)))
-    assert metrics.bjontegaard_delta(*curves).rate > {"iq": 2, "ssim": -2}[tune]
+        measured.append(list(zip(rates, map(float, quality), strict=True)))
+    assert curves.bjontegaard_delta(*measured).rate > {"iq": 2, "ssim": -2}[tune]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the peak of memory as Linux does")

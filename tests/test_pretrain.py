@@ -57,7 +57,7 @@ def test_the_card_says_what_the_weights_reach(folders, samples, capsys):
     assert card.test["ssim"] == pytest.approx(float(metrics.ssim(images, restored).mean()), abs=1e-5)
     assert card.data_sha256 == {}, "the sample is not the published data set"
     command = "python -m aelib.pretrain mnist-dense-4 --epochs 1 --source sample"
-    assert card.recipe == {**dataclasses.asdict(settings), "command": command}
+    assert card.recipe == {**dataclasses.asdict(settings), "start": "own", "command": command}
     assert len(card.history["train_loss"]) == 1
     printed = capsys.readouterr().out
     assert "mnist-dense-4  epoch   1  train" in printed
@@ -99,6 +99,25 @@ def test_several_models_are_trained_in_processes(commands, folders, monkeypatch)
     assert {env["OMP_NUM_THREADS"] for _, env in run} == {"3"}
 
 
+def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples):
+    images = samples["mnist", "train"].images
+    settings = train.Settings(epochs=1, batch_size=256, loss="psnr")
+    pretrain.make("mnist-ordered-64", settings, source="sample", **folders)
+    parent = zoo.load("mnist-ordered-64", folder=folders["folder"])
+    model = pretrain.fresh("mnist-residual-8", images, seed=0, folder=folders["folder"])
+    assert torch.equal(model.encoder[-1].weight, parent.encoder[-1].weight[:8])
+    card = pretrain.make("mnist-residual-8", settings, source="sample", **folders)
+    assert card.recipe["start"] == "mnist-ordered-64"
+
+
+def test_parents_are_trained_before_their_children(commands, folders, monkeypatch):
+    run, _ = commands
+    names = ["mnist-residual-4", "mnist-conv-2", "mnist-ordered-64"]
+    pretrain.main([*names, "--runs", str(folders["runs"]), "--folder", str(folders["folder"]), "--source", "sample"])
+    assert run[0][0][3] == "mnist-ordered-64"
+    assert sorted(command[3] for command, _ in run) == sorted(names)
+
+
 def test_all_models_by_default_and_failures_are_named(commands, monkeypatch, capsys):
     run, failing = commands
     loaded = []
@@ -126,6 +145,7 @@ def test_other_names_are_refused_before_anything_runs(name, commands, capsys):
         (["--epochs", "0"], "expected a whole number of at least 1, got '0'"),
         (["--jobs", "0"], "expected a whole number of at least 1, got '0'"),
         (["--epochs", "1"], "give a --folder, the default holds the shipped weights"),
+        (["--seed", "1"], "give a --folder, the default holds the shipped weights"),
         (["--source", "sample"], "give a --folder, the default holds the shipped weights"),
     ],
 )

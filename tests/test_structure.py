@@ -15,8 +15,8 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "entropy", "containers"], 0),
-    **dict.fromkeys(["sources", "data", "models", "metrics"], 1),
+    **dict.fromkeys(["images", "files", "entropy", "containers", "losses"], 0),
+    **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["train", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark"], 3),
     **dict.fromkeys(["pretrain", "plots", "tables"], 4),
@@ -24,13 +24,14 @@ LAYERS = {
     **dict.fromkeys(["markup", "upload"], 6),
     **dict.fromkeys(["widgets", "playground", "explorer"], 7),
 }
-NEIGHBOURS = {("files", "images"), ("data", "sources"), ("codecs", "quantise")}
+NEIGHBOURS = {("files", "images"), ("data", "sources"), ("codecs", "quantise"), ("residual", "bottleneck")}
+NEIGHBOURS |= {("models", "bottleneck"), ("models", "residual")}
 OWNERS = {
     "torchvision": "sources",
     "PIL": "files",
     "sklearn": "latent",
     "skimage": "metrics",
-    "bjontegaard": "metrics",
+    "bjontegaard": "curves",
     "imagecodecs": "codecs",
     "safetensors": "zoo",
     "matplotlib": "plots",

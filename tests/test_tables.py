@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import benchmark, tables
+from aelib import benchmark, curves, tables
 from aelib.codecs import Png
 
 
@@ -48,6 +48,37 @@ def test_matched_reads_each_hull_at_the_same_bytes_and_marks_the_best(point):
         ["mosaic", "JPEG", "-", "25.0"],
         ["mosaic", "autoencoder", "**18.0**", "**26.0**"],
     ]
+
+
+def test_passed_says_where_others_pass(point):
+    results = {
+        "conv-2": [point(10, 20.0, 20), point(30, 26.0, 40)],
+        "jpeg": [point(20, 18.0, 320), point(40, 28.0, 340)],  # meets 26 dB, all that the autoencoder has, at 36 bytes
+        "webp": [point(15, 25.0, 15), point(60, 30.0, 60)],  # better from its first point on
+        "avif": [point(50, 25.0, 90)],
+    }
+    head, *rows = cells(tables.passed(results, title="photographs"))
+    assert head == ["photographs: the autoencoder is passed at", "AVIF", "JPEG", "WebP"]
+    assert rows == [
+        ["whole file", "never", "336 B", "20 B"],
+        ["shared header", "never", "36 B", "15 B"],
+        ["mosaic", "never", "36 B", "15 B"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        ([(1, 20), (2, 22)], [(1, 18), (3, 26)], 2.0),
+        ([(1, 20), (3, 22)], [(1, 19), (3, 23)], 2.0),
+        ([(1, 20)], [(2, 19), (4, 23)], 2.5),
+        ([(1, 20)], [(2, 21)], 2),
+        ([(1, 20)], [(2, 20)], None),
+        ([(2, 20)], [(1, 21)], 2),
+    ],
+)
+def test_passed_at_is_where_the_curves_cross(own, other, expected):
+    assert curves.passed_at(own, other) == expected
 
 
 def test_bjontegaard_names_the_interval_and_what_cannot_be_compared(point):

@@ -44,10 +44,19 @@ def train_until(epochs, parts, settings, checkpoint):
         train.fit(fresh(), *parts, settings, device="cpu", checkpoint=checkpoint, progress=stop_after(epochs))
 
 
-@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
-@pytest.mark.parametrize("loss", train.LOSSES)
-def test_two_and_two_epochs_equal_four(architecture, loss, parts, tmp_path):
-    settings = Settings(epochs=4, batch_size=50, loss=loss)
+EXTRAS = [{}, {"average": 0.9, "flips": True}]
+COMBINATIONS = [
+    (architecture, loss, extras)
+    for architecture in models.ARCHITECTURES
+    for loss in train.LOSSES
+    for extras in EXTRAS
+    if loss != "bce" or architecture in ("conv", "dense")
+]
+
+
+@pytest.mark.parametrize(("architecture", "loss", "extras"), COMBINATIONS)
+def test_two_and_two_epochs_equal_four(architecture, loss, extras, parts, tmp_path):
+    settings = Settings(epochs=4, batch_size=50, loss=loss, **extras)
     whole = fresh(architecture)
     history = train.fit(whole, *parts, settings, device="cpu")
     checkpoint = tmp_path / "runs" / "model.pt"
@@ -108,7 +117,18 @@ def test_a_killed_process_resumes_to_the_same_weights(parts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"epochs": 5}, {"batch_size": 60}, {"learning_rate": 1e-3}, {"warmup": 0.1}, {"loss": "bce"}, {"seed": 6}]
+    "other",
+    [
+        {"epochs": 5},
+        {"batch_size": 60},
+        {"learning_rate": 1e-3},
+        {"warmup": 0.1},
+        {"loss": "bce"},
+        {"seed": 6},
+        {"schedule": "constant"},
+        {"average": 0.5},
+        {"flips": True},
+    ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(other, parts, tmp_path):
     checkpoint = tmp_path / "model.pt"
@@ -250,6 +270,7 @@ def test_losses_are_those_of_their_formulas(loss, noise):
     per_image = {
         "mse": (x - y) ** 2,
         "bce": -(x * y.log() + (1 - x) * (1 - y).log()),
+        "psnr": 10 * torch.log10(((x - y) ** 2).mean(dim=(1, 2, 3), keepdim=True) + 1e-6),
     }[loss].mean(dim=(1, 2, 3))
     # The network works in float32: seven digits.
     assert train.evaluate(model, images, loss=loss) == pytest.approx(float(per_image.mean()), rel=1e-5)
@@ -307,6 +328,55 @@ def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
     assert whole not in (first, second)
 
 
+def test_flips_mirror_about_half_of_the_images_others_in_every_epoch(parts, monkeypatch):
+    model, seen = fresh(), []
+    logits = model.logits
+
+    def spy(x):
+        if model.training:
+            seen.extend(image.numpy().tobytes() for image in x)
+        return logits(x)
+
+    monkeypatch.setattr(model, "logits", spy)
+    train.fit(model, *parts, Settings(epochs=2, batch_size=50, flips=True), device="cpu")
+    plain = {image.numpy().tobytes(): index for index, image in enumerate(to_float(parts[0]))}
+    mirrored = {image.flip(2).numpy().tobytes(): index for index, image in enumerate(to_float(parts[0]))}
+    assert not set(plain) & set(mirrored)
+    epochs = seen[: len(plain)], seen[len(plain) :]
+    flipped = [{mirrored[image] for image in epoch if image in mirrored} for epoch in epochs]
+    for epoch, own in zip(epochs, flipped, strict=True):
+        assert own | {plain[image] for image in epoch if image in plain} == set(range(len(plain)))
+        assert 0.35 < len(own) / len(plain) < 0.65
+    assert flipped[0] != flipped[1]
+
+
+def test_the_result_is_the_moving_average_of_the_weights(parts, monkeypatch):
+    settings = Settings(epochs=2, batch_size=50, average=0.75)
+    model, plain, steps = fresh(), fresh(), []
+    step = torch.optim.Adam.step
+
+    def spy(self, *arguments, **options):
+        found = step(self, *arguments, **options)
+        steps.append(weights(plain))
+        return found
+
+    average = train.fit(model, *parts, settings, device="cpu")
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    train.fit(plain, *parts, Settings(**{**vars(settings), "average": 0.0}), device="cpu")
+    expected = steps[0]
+    for one in steps[1:]:
+        expected = 0.75 * expected + 0.25 * one
+    assert torch.allclose(weights(model), expected, atol=1e-6)
+    assert average[-1].validation_loss == pytest.approx(train.evaluate(model, parts[1]), rel=1e-6)
+
+
+def test_a_constant_schedule_stays_at_its_peak():
+    settings = Settings(learning_rate=0.1, warmup=0.2, schedule="constant")
+    assert [train.learning_rate(settings, done) for done in (0.1, 0.2, 0.6, 1.0)] == pytest.approx(
+        [0.05, 0.1, 0.1, 0.1]
+    )
+
+
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     settings = Settings(learning_rate=0.1, warmup=0.2)
     rates = [train.learning_rate(settings, step / 100) for step in range(101)]
@@ -327,6 +397,8 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
         ({"learning_rate": float("nan")}, "learning_rate > 0"),
         ({"warmup": 1.0}, "warmup < 1"),
         ({"loss": "huber"}, "expected a loss out of .*mse.*bce.*, got 'huber'"),
+        ({"schedule": "steps"}, "expected a schedule out of .*cosine.*constant.*, got 'steps'"),
+        ({"average": 1.0}, "expected 0 <= average < 1, got 1.0"),
     ],
 )
 def test_settings_out_of_range(bad, message):

@@ -1,0 +1,90 @@
+"""What each ingredient of the residual autoencoder bought: ``python benchmarks/ablation.py`` writes an ablation table.
+
+Every row changes one thing, trains on the training split from the start, and is measured on the validation split;
+the test set is not touched. A stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aelib import data, files, metrics, models, pretrain, residual, train
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "ablation.json"
+LATENT_DIM, EPOCHS = 128, 2
+BASE = replace(pretrain.RECIPES["ordered"], epochs=EPOCHS)
+# Name, what differs in the network, what differs in the training, and whether it starts as PCA.
+ROWS: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
+    ("as shipped", {}, {}, True),
+    ("random start", {}, {}, False),
+    ("two thirds of the width", {"widths": (32, 64, 80)}, {}, True),
+    ("four thirds of the width", {"widths": (64, 128, 144)}, {}, True),
+    ("no residual blocks", {"blocks": 0}, {}, True),
+    ("two blocks a stage", {"blocks": 2}, {}, True),
+    ("constant learning rate", {}, {"schedule": "constant"}, True),
+    ("no average of the weights", {}, {"average": 0.0}, True),
+    ("no flips", {}, {"flips": False}, True),
+    ("mean squared error as the loss", {}, {"loss": "mse"}, True),
+    ("half the epochs", {}, {"epochs": EPOCHS // 2}, True),
+]
+
+
+def measure(label: str, network: dict[str, Any], training: dict[str, Any], pca: bool) -> dict[str, Any]:
+    """Train one row and return its figures."""
+    full = data.load("cifar10", "train")
+    if full.source == "sample":
+        raise ConnectionError("expected the full training set, got the bundled sample")
+    images, validation = (part.images for part in full.split())
+    settings = replace(BASE, **training)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = residual.ResidualAutoencoder(LATENT_DIM, **network)
+    if pca:
+        model.start(images[: pretrain.START_IMAGES], seed=settings.seed)
+    history = train.fit(
+        model,
+        images,
+        validation,
+        settings,
+        checkpoint=ROOT / "runs" / "ablation" / f"{label.replace(' ', '-')}.pt",
+        progress=lambda epoch: print(f"{label}: {epoch}", flush=True),
+    )
+    restored = models.reconstruct(model.cpu(), validation)
+    return {
+        "row": label,
+        "mean_psnr": round(float(metrics.psnr(validation, restored).mean()), 4),
+        "pooled_psnr": round(metrics.pooled_psnr(validation, restored), 4),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "settings": asdict(settings),
+        "seconds": round(sum(epoch.seconds for epoch in history), 1),
+    }
+
+
+def main() -> None:
+    """Measure all rows, print and write them."""
+    rows = []
+    for row in ROWS:
+        rows.append(measure(*row))
+        print(f"{rows[-1]['row']:32} {rows[-1]['mean_psnr']:.2f} dB", flush=True)
+    content = {
+        "schema": 1,
+        "latent_dim": LATENT_DIM,
+        "images": "the validation split of the training set of CIFAR-10",
+        "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {train.pick_device()}",
+        "rows": rows,
+    }
+    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
