@@ -116,8 +116,8 @@ def _window_matrix(length: int) -> Tensor:
     """Return the Gaussian window, slid along `length` pixels, as a matrix (length - 10, length)."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
-    shifts = range(length - SSIM_WINDOW + 1)
-    return torch.stack([F.pad(window / window.sum(), (i, length - SSIM_WINDOW - i)) for i in shifts])
+    room = length - SSIM_WINDOW
+    return torch.stack([F.pad(window / window.sum(), (i, room - i)) for i in range(room + 1)])
 
 
 def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
@@ -144,10 +144,14 @@ def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
         raise ValueError(f"expected a height and a width of at least 1 pixel, got {height} and {width}")
     if not streams:
         raise ValueError("expected one or more streams, got none")
-    for stream in streams:
-        if not isinstance(stream, bytes):
-            raise TypeError(f"expected streams of bytes, got {type(stream).__name__}; floats have no rate")
+    if other := {type(stream).__name__ for stream in streams} - {"bytes"}:
+        raise TypeError(f"expected streams of bytes, got {', '.join(sorted(other))}; floats have no rate")
     return torch.tensor([8 * len(stream) for stream in streams], dtype=torch.float64) / (height * width)
+
+
+def compression_ratio(rate: float, channels: int) -> float:
+    """Return how many times more bits plain values take, 8 each, than `rate` bit per pixel."""
+    return 8 * channels / rate
 
 
 @dataclass(frozen=True)

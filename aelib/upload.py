@@ -19,11 +19,16 @@ _GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Matched:
-    """One codec's version of a picture (C, H, W): what it is called, its bytes, and what came back from them."""
+    """One codec's version of a picture (C, H, W): what it is called, its stream, and what came back from it."""
 
     label: str
-    size: int
+    stream: bytes
     picture: Tensor
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole stream."""
+        return len(self.stream)
 
 
 def prepared(data: bytes, channels: int) -> Tensor:
@@ -46,7 +51,7 @@ def by_blocks(picture: Tensor, name: str, quality: int) -> Matched:
     (stream,) = codec.encode(picture[None])
     (restored,) = codec.decode([stream], max_pixels=picture[0].numel())
     card = zoo.card(name)
-    return Matched(f"{LABELS[card.architecture]}, K = {card.latent_dim}", len(stream), restored)
+    return Matched(f"{LABELS[card.architecture]}, K = {card.latent_dim}", stream, restored)
 
 
 def jpeg_at(picture: Tensor, size: int) -> Matched:
@@ -59,7 +64,7 @@ def jpeg_at(picture: Tensor, size: int) -> Matched:
         low, high = (middle + 1, high) if len(found[middle]) < size else (low, middle - 1)
     quality = min(found, key=lambda tried: abs(len(found[tried]) - size))
     (restored,) = codecs.Jpeg(quality).decode([found[quality]], max_pixels=picture[0].numel())
-    return Matched(f"JPEG 4:2:0, quality {quality}", len(found[quality]), restored)
+    return Matched(f"JPEG 4:2:0, quality {quality}", found[quality], restored)
 
 
 def compare(picture: Tensor, name: str, quality: int) -> View:
@@ -80,7 +85,8 @@ def compare(picture: Tensor, name: str, quality: int) -> View:
     lines = [f"Your picture, {width} x {height} pixels, {picture.numel():,} bytes as plain values. Whole files:"]
     rows = [Row("original", "", _preview(picture))]
     for one in (own, other):
-        figures = f"{one.size:,} bytes ({8 * one.size / (height * width):.3f} bpp), {_quality(picture, one.picture)}"
+        rate = float(metrics.bits_per_pixel([one.stream], height, width))
+        figures = f"{one.size:,} bytes ({rate:.3f} bpp), {_quality(picture, one.picture)}"
         lines.append(f"{one.label}: {figures}.")
         rows.append(Row(one.label, f"{one.size:,} bytes", _preview(one.picture)))
     if not 0.9 <= other.size / own.size <= 1.1:

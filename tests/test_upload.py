@@ -99,6 +99,16 @@ def test_the_words_are_the_rulers(picture, name, quality):
     assert [row.note for row in view.rows] == ["", f"{size:,} bytes", f"{jpeg_size:,} bytes"]
 
 
+def test_the_rates_come_from_the_ruler(picture, monkeypatch):
+    before = upload.compare(picture, NAME, 7).caption
+    measured = metrics.bits_per_pixel
+    monkeypatch.setattr(metrics, "bits_per_pixel", lambda *of: 1000 * measured(*of))
+    after = upload.compare(picture, NAME, 7).caption
+    old, new = ([float(rate) for rate in re.findall(r"([\d.]+) bpp", text)] for text in (before, after))
+    assert len(new) == 2
+    assert new == pytest.approx([1000 * rate for rate in old], abs=0.51)  # of three decimals
+
+
 @pytest.mark.parametrize(("quality", "reached"), [(0, False), (7, True)])
 def test_a_jpeg_that_cannot_come_near_says_so(picture, quality, reached):
     """Two numbers a block are fewer bytes than the tables of any JPEG; 256 finely rounded ones are not."""
@@ -109,7 +119,7 @@ def test_a_jpeg_that_cannot_come_near_says_so(picture, quality, reached):
 @pytest.mark.parametrize(("ratio", "noted"), [(0.6, True), (0.8, True), (0.95, False), (1.05, False), (1.2, True)])
 def test_a_tenth_of_the_bytes_is_worth_a_note(picture, monkeypatch, ratio, noted):
     size = round(upload.by_blocks(picture, NAME, 7).size * ratio)
-    monkeypatch.setattr(upload, "jpeg_at", lambda *_: upload.Matched("JPEG", size, picture.flip(1)))
+    monkeypatch.setattr(upload, "jpeg_at", lambda *_: upload.Matched("JPEG", bytes(size), picture.flip(1)))
     assert ("No JPEG file of this picture comes nearer" in upload.compare(picture, NAME, 7).caption) == noted
 
 

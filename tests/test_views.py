@@ -151,9 +151,27 @@ def test_a_choice_that_is_not_there_is_refused(choice, message):
 
 
 def test_the_summary_is_arithmetic():
-    one = views.Coded(torch.zeros(2, 3, 4, 8), torch.tensor([2, 3]), torch.tensor([20.0, 30.0]), torch.ones(2) / 4)
+    sizes, rates = torch.tensor([2, 3]), torch.tensor([0.5, 0.75])
+    one = views.Coded(torch.zeros(2, 3, 4, 8), sizes, rates, torch.tensor([20.0, 30.0]), torch.ones(2) / 4)
     # 2.5 bytes are 20 bits on 32 pixels; 96 values of one byte each
     assert one.summary() == "2.5 bytes (0.625 bpp, 38.4 to 1), PSNR 25.00 dB, SSIM 0.250"
+
+
+def test_the_rates_come_from_the_ruler(monkeypatch):
+    choice, measured = Choice("mnist", "conv", 4, 3, "2", 1), metrics.bits_per_pixel
+    before = views.render(choice).caption
+    monkeypatch.setattr(metrics, "bits_per_pixel", lambda *of: 10 * measured(*of))
+    monkeypatch.setattr(metrics, "compression_ratio", lambda rate, channels: 4321.0)
+    caches = (views._coded, views.jpegs, views.jpeg_beside, views.render)
+    for cached in caches:
+        cached.cache_clear()
+    after = views.render(choice).caption
+    for cached in caches:
+        cached.cache_clear()
+    old, new = ([float(rate) for rate in re.findall(r"([\d.]+) bpp", text)] for text in (before, after))
+    assert len(new) == 3
+    assert new == pytest.approx([10 * rate for rate in old], abs=0.0051)  # of three decimals
+    assert after.count("4,321.0 to 1") == 3
 
 
 # --- JPEG beside it
