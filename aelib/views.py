@@ -14,7 +14,7 @@ from aelib import images as im
 from aelib.quantise import QUALITIES
 
 ERROR_GAIN = 4
-MIXED = "one of each class"
+MIXED = "mixed classes"  # not one of each: a row may be shorter than the list of classes
 LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
 
 
@@ -101,7 +101,10 @@ class View:
 
 @lru_cache(maxsize=64)
 def originals(dataset: str, group: str = MIXED, count: int = 6) -> Tensor:
-    """Return test images, uint8 (count, C, H, W), from the bundled sample, the same with and without a download."""
+    """Return test images, uint8 (count, C, H, W), from the bundled sample, the same with and without a download.
+
+    `MIXED` takes one of each class in turn, and so shows as many classes as images, up to all ten.
+    """
     images, labels, classes = (getattr(_sample(dataset), name) for name in ("images", "labels", "classes"))
     if group != MIXED and group not in classes:
         raise ValueError(f"expected {MIXED!r} or a class out of {classes}, got {group!r}")

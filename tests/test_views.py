@@ -90,6 +90,16 @@ def test_originals_are_the_first_of_each_class_or_of_one(dataset, images_of):
 
 
 @pytest.mark.parametrize("dataset", data.CLASSES)
+@pytest.mark.parametrize("count", [1, 6, 10, 25])
+def test_the_mixture_has_as_many_classes_as_fit_and_promises_no_more(dataset, count, samples):
+    sample = samples[dataset, "test"]
+    label_of = dict(zip([image.numpy().tobytes() for image in sample.images], sample.labels.tolist(), strict=True))
+    labels = [label_of[image.numpy().tobytes()] for image in views.originals(dataset, MIXED, count)]
+    assert len(set(labels)) == min(count, 10)
+    assert not re.search("each|every|all", MIXED), "which is wrong for a row of fewer than ten"
+
+
+@pytest.mark.parametrize("dataset", data.CLASSES)
 def test_every_group_fills_as_many_places_as_the_mixture(dataset):
     """A widget checks its count once, against the mixture, and lets the reader choose any group later."""
     with pytest.raises(ValueError, match="expected 1 to 50 images, got 51"):
@@ -108,7 +118,7 @@ def test_originals_are_those_of_the_sample_whatever_the_source(monkeypatch):
 
 @pytest.mark.parametrize("group", ["ship", "10", ""])
 def test_originals_refuse_unknown_groups(group):
-    with pytest.raises(ValueError, match=rf"expected 'one of each class' or a class out of .*'9'\), got '{group}'"):
+    with pytest.raises(ValueError, match=rf"expected 'mixed classes' or a class out of .*'9'\), got '{group}'"):
         views.originals("mnist", group)
 
 

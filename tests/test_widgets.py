@@ -65,7 +65,7 @@ def test_every_group_of_images(dataset):
         explorer.group.value = group
         check(explorer, Choice(dataset, "dense", explorer.size.options[0], group=group, count=1))
         seen.add(explorer.picture.value)
-    assert len(seen) == 10  # one image of each class is, of one image, that of the first class
+    assert len(seen) == 10  # of one image the mixture is the first class
 
 
 def test_every_quality(explorer):
