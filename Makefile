@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
-UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 134217728}'
+UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
 .PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif readme clean
 

@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# As in `make lab`: the files of readers travel in one message, which JupyterLab cuts off at 10 MiB by default.
+UPLOADS = "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 MINUTE = 60_000  # playwright counts milliseconds
 _NOTEBOOK = "window.jupyterapp?.shell.currentWidget"
 _KERNEL = f"{_NOTEBOOK}?.sessionContext?.session?.kernel"
@@ -38,7 +40,7 @@ def serve(notebook: Path, folder: Path, environment: Mapping[str, str]) -> Itera
     own = {f"JUPYTER_{kind.upper()}_DIR": str(folder / kind) for kind in ("config", "data", "runtime")}
     own["IPYTHONDIR"] = str(folder / "ipython")
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}"]
+    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}", UPLOADS]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import lab
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -319,6 +320,24 @@ def test_an_uploaded_photograph_is_shown_and_a_broken_file_leaves_it(notebook, p
     for width in (1280, 800):
         notebook.set_viewport_size({"width": width, "height": HEIGHT})
         assert _outside(cell.locator(".jp-OutputArea-output")) == []
+
+
+def test_a_file_of_more_than_ten_mebibytes_arrives(notebook, tmp_path):
+    """It travels in one message; JupyterLab's own limit would drop the connection to the kernel without a word."""
+    file = tmp_path / "noise.png"
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, compress_level=0)
+    assert 11 << 20 < file.stat().st_size < 12 << 20
+    cell = _cell(notebook, ".widget-upload")
+    images = cell.locator('img[alt^="Your picture"]')
+    before = _sources(images)
+    _upload(cell, file)
+    expect(cell.get_by_text("Coding 2000 x 2000 pixels")).to_be_visible()
+    expect(cell.locator(".widget-html-content", has_text="Your picture,")).to_contain_text("2000 x 2000 pixels")
+    expect(cell.get_by_text("Coding")).to_have_count(0)
+    uploaded = _sources(images)
+    assert len(uploaded) == len(set(uploaded)) == 3
+    assert not set(uploaded) & set(before)
 
 
 def test_a_drawn_digit_goes_through_every_size(notebook):
