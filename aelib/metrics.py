@@ -43,8 +43,8 @@ def mse(reference: Tensor, other: Tensor) -> Tensor:
     tensor([1.], dtype=torch.float64)
     """
     _check_pair(reference, other)
-    # In whole numbers: exact, and several times faster than in float64. Differences of uint8 would wrap round.
-    squares = (reference.to(torch.int16) - other.to(torch.int16)).to(torch.int32).square().sum(dim=(1, 2, 3))
+    # Whole numbers are exact, and fast; differences of uint8 would wrap. In place: 4096x4096 pixels take 200 MB here.
+    squares = reference.to(torch.int32).sub_(other).square_().sum(dim=(1, 2, 3))
     return squares.to(torch.float64) / (255**2 * reference[0].numel())
 
 

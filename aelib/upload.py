@@ -14,7 +14,7 @@ from aelib.views import LABELS, Row, View
 
 PREVIEW = 480  # pixels of the longer side
 SSIM_PIXELS = 1 << 20  # SSIM multiplies by matrices of the picture's sides, so its cost grows with their cube
-_GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,13 @@ class Matched:
         return len(self.stream)
 
 
-def prepared(data: bytes, channels: int) -> Tensor:
-    """Return the picture in a user's file as uint8 (C, H, W) with the channels that a model takes.
-
-    Raises
-    ------
-    ValueError
-        No picture, or one of more than 4096 rows or columns.
-    """
-    picture = files.read_photograph(data)
+def with_channels(picture: Tensor, channels: int) -> Tensor:
+    """Return a picture, uint8 (C, H, W), grey or RGB, with the number of channels that a model takes."""
     if channels == 1 and len(picture) == 3:
-        return (picture * _GREY).sum(0, keepdim=True).round().to(torch.uint8)
+        grey = torch.zeros(1, *picture.shape[1:])
+        for weight, plane in zip(_GREY, picture, strict=True):
+            grey += weight * plane
+        return grey.round().to(torch.uint8)
     return picture.expand(channels, -1, -1)
 
 

@@ -50,14 +50,13 @@ def test_a_chosen_file_is_shown(explorer, picture):
 
 
 def test_every_option_of_every_control(explorer, picture):
-    file = files.write_picture(picture, "PNG")
     sizes, seen = {"cifar10": zoo.sizes("cifar10", "conv"), "mnist": zoo.sizes("mnist", "conv")}, set()
     assert [name for _, name in explorer.dataset.options] == ["mnist", "cifar10"]
 
     def check():
         dataset, size, quality = explorer.dataset.value, explorer.size.value, explorer.quality.value
-        prepared = upload.prepared(file, 3 if dataset == "cifar10" else 1)
-        assert explorer.view == upload.compare(prepared, f"{dataset}-conv-{size}", quality)
+        expected = upload.with_channels(picture, 3 if dataset == "cifar10" else 1)
+        assert explorer.view == upload.compare(expected, f"{dataset}-conv-{size}", quality)
         assert html.escape(explorer.view.caption.split("\n")[1]) in explorer.caption.value
         seen.add(explorer.caption.value)
 
@@ -89,6 +88,28 @@ def test_controls_wait_for_a_picture(dataset):
     explorer.dataset.value = "mnist"
     assert shown(explorer) == (None, "", "")
     assert "4096x4096" in explorer.message.value
+
+
+def test_a_file_is_decoded_once(monkeypatch, picture):
+    decoded, read = [], files.read_photograph
+    monkeypatch.setattr(files, "read_photograph", lambda content: decoded.append(content) or read(content))
+    explorer, file = playground.PictureExplorer(), files.write_picture(picture, "PNG")
+    choose_file(explorer, "first.png", file)
+    explorer.size.value, explorer.quality.value, explorer.dataset.value = 4, 2, "mnist"
+    assert explorer.view == upload.compare(upload.with_channels(picture, 1), "mnist-conv-4", 2)
+    assert decoded == [file]
+
+
+def test_words_stand_there_while_it_works(monkeypatch, picture):
+    explorer, said = playground.PictureExplorer(), []
+    for module, name in ((files, "read_photograph"), (upload, "compare")):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *of, work=work: said.append(explorer.message.value) or work(*of))
+    choose_file(explorer, "<b>.png", files.write_picture(picture, "PNG"))
+    assert said == ["Opening &lt;b&gt;.png ...", "Coding 36 x 40 pixels ..."]
+    explorer.size.value = 4
+    assert said[2:] == ["Coding 36 x 40 pixels ..."]
+    assert explorer.message.value == ""
 
 
 BAD = {
@@ -151,6 +172,7 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_file(explorer, monkeypatch, err
     ):
         with pytest.raises(error, match="no picture today"):
             change()
+        assert explorer.message.value == "", "it does not go on coding"
 
 
 def test_an_unknown_data_set_is_refused():
