@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets
@@ -92,6 +93,11 @@ class PictureExplorer(ipywidgets.VBox):
         finally:
             self.message.value = ""
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add words and the pictures for readers without a kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return markup.with_still(bundle, self.view, upload.still(self.view)) if self.view else bundle
+
 
 class Canvas(anywidget.AnyWidget):
     """A black square to draw on; `pixels` holds its 28x28 grey values row by row after each stroke."""
@@ -146,3 +152,7 @@ class DigitExplorer(ipywidgets.VBox):
         self.view = upload.through_every_size(digit)
         self.caption.value = markup.caption_html(self.view)
         self.picture.value = markup.view_html(self.view, 4 * 28 * len(self.view.rows[-1].cells))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add words and the digits for readers without a kernel."""
+        return markup.with_still(super()._repr_mimebundle_(**kwargs), self.view, upload.digits_still(self.view))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aelib import codecs, files, metrics, zoo
+from aelib import codecs, files, metrics, plots, zoo
 from aelib import images as im
 from aelib.views import LABELS, Row, View
 
@@ -123,6 +123,25 @@ def through_every_size(digit: Tensor) -> View:
     )
     words = "Your digit through every bottleneck, bytes with a shared header:\n" + "; ".join(cells)
     return View("Your digit", rows, words)
+
+
+def still(view: View) -> bytes:
+    """Return a PNG of the pictures of `compare` side by side, labelled."""
+    pictures = im.stack([files.read_picture(row.png) for row in view.rows])
+    captions = ["\n".join(filter(None, (row.label, row.note))) for row in view.rows]
+    gap = -(-pictures.shape[3] // 50)  # of white, or one could not tell where one picture ends
+    return _drawn({"": F.pad(pictures, (gap, gap), value=255)}, captions, zoom=2.6)
+
+
+def digits_still(view: View) -> bytes:
+    """Return a PNG of the digits of `through_every_size`, labelled."""
+    rows = {row.label: im.untile(files.read_picture(row.png), (28, 28)) for row in view.rows}
+    return _drawn(rows, [cell.replace(", ", "\n") for cell in view.rows[-1].cells], zoom=1.0)
+
+
+def _drawn(rows: dict[str, Tensor], captions: list[str], zoom: float) -> bytes:
+    axes = plots.picture_rows(rows, captions=captions, zoom=zoom)
+    return plots.to_png(axes[0], dpi=110)
 
 
 def _quality(reference: Tensor, picture: Tensor) -> str:

@@ -126,11 +126,7 @@ class BottleneckExplorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add words and a picture of all sizes for readers without a kernel, GitHub among them."""
         bundle = super()._repr_mimebundle_(**kwargs)
-        formats = bundle[0] if isinstance(bundle, tuple) else bundle
-        if formats is not None and not self.size.disabled:
-            formats["text/plain"] = f"{self.view.title}\n{self.view.caption}"
-            formats["image/png"] = views.strip(self.choice)
-        return bundle
+        return bundle if self.size.disabled else markup.with_still(bundle, self.view, views.strip(self.choice))
 
 
 def _buttons(description: str, value: str, names: list[str]) -> ipywidgets.ToggleButtons:

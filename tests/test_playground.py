@@ -1,13 +1,16 @@
 """Widgets for pictures of one's own, on the kernel's side."""
 
 import html
+import io
 import itertools
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 import traitlets
+from PIL import Image
 
-from aelib import files, markup, playground, upload, zoo
+from aelib import files, markup, playground, plots, upload, zoo
 from aelib import images as im
 
 
@@ -180,6 +183,60 @@ def test_an_unknown_data_set_is_refused():
         playground.PictureExplorer("fashion")
 
 
+def formats_of(widget):
+    bundle = widget._repr_mimebundle_()
+    return bundle[0] if isinstance(bundle, tuple) else bundle
+
+
+def check_still(widget, width):
+    """A reader without a kernel sees the words and one labelled picture."""
+    formats = formats_of(widget)
+    assert "application/vnd.jupyter.widget-view+json" in formats
+    assert formats["text/plain"] == f"{widget.view.title}\n{widget.view.caption}"
+    with Image.open(io.BytesIO(formats["image/png"])) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > width
+    assert plt.get_fignums() == []
+    return formats["image/png"]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn as labelled rows."""
+    calls, draw = [], plots.picture_rows
+    monkeypatch.setattr(plots, "picture_rows", lambda rows, **more: calls.append((rows, more)) or draw(rows, **more))
+    return calls
+
+
+def test_a_reader_without_a_kernel_sees_the_pictures(explorer, drawn, picture):
+    explorer.size.value = 64
+    first = check_still(explorer, 700)
+    ((rows, options),) = drawn
+    (padded,) = rows.values()
+    pictures = padded[..., 1:-1]
+    assert set(padded[..., [0, -1]].flatten().tolist()) == {255}
+    assert torch.equal(pictures[0], picture)
+    assert torch.equal(pictures[1], upload.by_blocks(picture, "cifar10-conv-64", 7).picture)
+    assert options["captions"][0] == "original"
+    for row, text in zip(explorer.view.rows[1:], options["captions"][1:], strict=True):
+        assert text == f"{row.label}\n{row.note}"
+    explorer.size.value = 2
+    assert check_still(explorer, 700) != first
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (1000, 1200)])
+def test_pictures_of_any_shape_can_be_seen_without_a_kernel(shape):
+    explorer = playground.PictureExplorer()
+    explorer.show_file(files.write_picture(torch.full((1, *shape), 99, dtype=torch.uint8), "PNG"))
+    check_still(explorer, 700)
+
+
+def test_without_a_picture_there_is_none_to_see():
+    formats = formats_of(playground.PictureExplorer())
+    assert "application/vnd.jupyter.widget-view+json" in formats
+    assert "image/png" not in formats
+
+
 # --- digits
 
 
@@ -202,6 +259,18 @@ def test_every_test_digit_can_be_taken(digits, samples):
         seen.add(digits.picture.value)
         assert all(row.note in digits.picture.value for row in digits.view.rows)
     assert len(seen) == 10
+
+
+def test_a_reader_without_a_kernel_sees_the_digits(digits, drawn, samples):
+    first = check_still(digits, 600)
+    ((rows, options),) = drawn
+    zero = samples["mnist", "test"].images[samples["mnist", "test"].labels.tolist().index(0)]
+    view, count = upload.through_every_size(zero), len(zoo.sizes("mnist", "conv"))
+    assert torch.equal(rows["digit"], zero.expand(count, 1, 28, 28))
+    assert torch.equal(im.tile(rows["autoencoder"], count), files.read_picture(view.rows[1].png))
+    assert [text.replace("\n", ", ") for text in options["captions"]] == list(view.rows[1].cells)
+    digits.digit.value = "7"
+    assert check_still(digits, 600) != first
 
 
 def test_a_drawing_is_shown_in_the_middle(digits):
