@@ -101,11 +101,17 @@ class BottleneckExplorer(ipywidgets.VBox):
         nearest = min(sizes, key=lambda size: abs(size - self.size.value))
         groups = [MIXED, *data.CLASSES[self.dataset.value]]
         group = self.group.value if self.group.value in groups else MIXED
-        for control, options, value in ((self.size, sizes, nearest), (self.group, groups, group)):
+        for control, options, place in (
+            (self.size, sizes, sizes.index(nearest)),
+            (self.group, groups, groups.index(group)),
+        ):
             control.unobserve(self._show, "value")
             if list(control.options) != options:
+                # First an index that old and new options have: a slider in the browser that stands beyond its new end
+                # moves there, and says so to the kernel after this.
+                control.index = min(place, len(control.options) - 1)
                 control.options = options
-            control.value = value
+            control.index = place
             control.observe(self._show, "value")
         # First the value: a value above the new end would move the slider there.
         self.play.value = sizes.index(nearest)

@@ -83,15 +83,18 @@ def run_all_cells(page: Page, address: str) -> None:
     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
     page.wait_for_function(f"{_CELLS}.every(cell => cell.executionCount > 0) || {_ERRORS}.length > 0")
-    # Replies to cells overtake errors and widgets' messages on their way here.
     wait_for_kernel(page)
     if errors := page.evaluate(_ERRORS):
         raise RuntimeError(f"expected cells without errors, got {errors}")
 
 
 def wait_for_kernel(page: Page) -> None:
-    """Wait until the kernel has nothing to do."""
-    page.wait_for_function(f"{_KERNEL}.status === 'idle'")
+    """Wait until the kernel has done all that it was asked for, and until its messages about that are here.
+
+    Replies overtake errors and widgets' messages, which come one after the other; so nothing is asked, and what follows
+    all of them is the message that it is done.
+    """
+    page.evaluate(f"async () => {{ await {_KERNEL}.requestExecute({{ code: '', silent: true }}).done }}")
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:

@@ -51,14 +51,20 @@ def _listen(page, heard):
 
 
 @pytest.fixture(scope="module")
-def notebook_page(chromium, heard, tmp_path_factory):
+def left_at():
+    """Where the slider stands when all cells have run: its readout and the alt text of its picture."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def notebook_page(chromium, heard, left_at, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with lab.serve(NOTEBOOK, folder, {"AELIB_FAST": "", "AELIB_SOURCE": "sample"}) as address:
         page = lab.new_page(chromium)
         _listen(page, heard)
         lab.run_all_cells(page, address)
-        # Pictures still come after the kernel's last word; with this one the last but one cell leaves the slider.
-        page.locator('.jp-OutputArea img[alt*="fully connected autoencoder, K = 256: autoencoder"]').wait_for()
+        left_at.append(_cell(page, ".widget-play").locator(".widget-readout").nth(0).text_content())
+        left_at.append(page.locator('.jp-OutputArea img[alt*=": autoencoder, K ="]').get_attribute("alt"))
         yield page
         page.close()
 
@@ -166,6 +172,12 @@ def slider(request):
     )
 
 
+def test_the_reader_finds_the_slider_where_the_text_starts(notebook, left_at):
+    readout, alt = left_at
+    assert readout == "2"
+    assert alt.startswith("CIFAR-10, convolutional autoencoder, K = 2: autoencoder, K = 2: ")
+
+
 @pytest.mark.parametrize("dataset", SIZES)
 def test_everything_follows_the_keyboard(slider, dataset):
     seen = [slider.start(dataset)]
@@ -221,6 +233,51 @@ def test_rounding_changes_picture_and_caption(slider):
     slider.page.keyboard.press("Home")
     coarse = slider.shown(size, slider.coarsest)
     assert all(new != old for new, old in zip(coarse, fine, strict=True))
+
+
+only_in_the_notebook = pytest.mark.parametrize("slider", ["notebook"], indirect=True)
+
+
+@only_in_the_notebook
+@pytest.mark.parametrize(("dataset", "right", "nearest"), [("CIFAR-10", 0, 16), ("CIFAR-10", 6, 64), ("MNIST", 2, 4)])
+def test_another_network_shows_its_nearest_size_and_nothing_jumps(slider, dataset, right, nearest):
+    """The fully connected network has fewer sizes, and not this one."""
+    old = slider.start(dataset)
+    for index in range(right):
+        slider.page.keyboard.press("ArrowRight")
+        old = slider.shown(SIZES[dataset][index + 1])
+    _watch_for_shifts(slider.root)
+    boxes = slider.boxes()
+    slider.root.get_by_role("button", name="fully connected").click()
+    expect(slider.picture).to_have_attribute("alt", re.compile(f"fully connected autoencoder, K = {nearest}: auto"))
+    new = slider.shown(nearest)
+    assert "fully connected" in new[2]
+    assert all(after != before for after, before in zip(new, old, strict=True))
+    expect(slider.readout).to_have_text(f"{nearest}")
+    lab.wait_for_kernel(slider.page)
+    assert slider.boxes() == boxes
+    assert slider.page.evaluate("shifts") == []
+    assert _outside(slider.root) == []
+
+
+@only_in_the_notebook
+@pytest.mark.parametrize("seen", [8, 64])
+def test_another_network_while_it_plays_goes_on_to_its_largest_size(slider, seen):
+    slider.start("CIFAR-10")
+    _watch_for_shifts(slider.root)
+    slider.play.click()
+    slider.shown(seen)
+    slider.root.get_by_role("button", name="fully connected").click()
+    expect(slider.picture).to_have_attribute("alt", re.compile("fully connected autoencoder, K = 256: autoencoder"))
+    slider.shown(256)
+    expect(slider.readout).to_have_text("256")
+    slider.page.wait_for_timeout(2000)  # two steps of a player that did not notice its end
+    slider.shown(256)
+    slider.size.focus()
+    slider.page.keyboard.press("Home")
+    slider.shown(16)
+    expect(slider.readout).to_have_text("16")
+    assert slider.page.evaluate("shifts") == []
 
 
 @pytest.mark.parametrize("width", [1280, 800])

@@ -116,6 +116,20 @@ def test_another_choice_keeps_what_it_can(explorer):
     check(explorer, Choice("mnist", "dense", nearest, 3, MIXED, 2))  # no frogs there
 
 
+def test_the_slider_never_stands_beyond_its_end(explorer):
+    """Options and index reach the browser one after the other; a handle beyond the end would move there and stay."""
+    stood = []
+    explorer.size.observe(lambda _: stood.append((explorer.size.index, len(explorer.size._options_labels))), "index")
+    explorer.size.observe(lambda change: stood.append((explorer.size.index, len(change.new))), "_options_labels")
+    for dataset, architecture in itertools.product(data.CLASSES, models.ARCHITECTURES):
+        for size in zoo.sizes("cifar10", "conv"):
+            explorer.dataset.value, explorer.architecture.value = "cifar10", "conv"
+            explorer.size.value = size
+            explorer.dataset.value, explorer.architecture.value = dataset, architecture
+    assert {length for _, length in stood} == {len(zoo.sizes(*family)) for family in FAMILIES}
+    assert [place for place in stood if place[0] >= place[1]] == []
+
+
 def test_a_change_of_data_is_shown_once(explorer, monkeypatch):
     """Options and values change one after the other; half-way choices have no weights or no such class."""
     calls, render = [], views.render
