@@ -130,7 +130,7 @@ def still(view: View) -> bytes:
     pictures = im.stack([files.read_picture(row.png) for row in view.rows])
     captions = ["\n".join(filter(None, (row.label, row.note))) for row in view.rows]
     gap = -(-pictures.shape[3] // 50)  # of white, or one could not tell where one picture ends
-    return _drawn({"": F.pad(pictures, (gap, gap), value=255)}, captions, zoom=2.6)
+    return _drawn({"": F.pad(pictures, (gap, gap), value=255)}, captions, zoom=2.0)
 
 
 def digits_still(view: View) -> bytes:
