@@ -63,10 +63,11 @@ def _image(png: bytes, alt: str, style: str) -> str:
     return f'<img alt="{alt}" src="{source}" style="{style}">'
 
 
-def caption_html(view: View) -> str:
-    """Return the caption of `view`, a line each."""
+def caption_html(view: View, *, live: bool = True) -> str:
+    """Return the caption of `view`, a line each; if `live`, screen readers are asked to read it out when it changes."""
     lines = "<br>".join(html.escape(line) for line in view.caption.split("\n"))
-    return f'<div style="line-height:1.45">{lines}</div>'
+    attributes = 'aria-live="polite" ' if live else ""
+    return f'<div {attributes}style="line-height:1.45">{lines}</div>'
 
 
 def with_still(bundle: Any, view: View, png: bytes) -> Any:

@@ -224,6 +224,34 @@ def test_play_sweeps_all_sizes(slider):
     assert list(dict.fromkeys(swept)) == sizes
 
 
+def test_the_page_plays_once_for_those_who_want_less_motion(explorer_page):
+    page = explorer_page
+    page.emulate_media(reduced_motion="reduce")
+    try:
+        page.get_by_text("MNIST", exact=True).click()
+        page.locator("#size").focus()
+        for start in ("Home", "End"):  # from the end it starts again
+            page.keyboard.press(start)
+            page.locator("#play").click()
+            expect(page.locator("#play")).to_have_text("Stop")
+            expect(page.locator('output[for="size"]')).to_have_text("K = 4" if start == "Home" else "K = 2")
+            expect(page.locator("#play")).to_have_text("Play")
+            expect(page.locator('output[for="size"]')).to_have_text("K = 64")
+            page.locator("#size").focus()
+        page.wait_for_timeout(2000)
+        expect(page.locator('output[for="size"]')).to_have_text("K = 64")
+    finally:
+        page.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_caption_asks_to_be_read_out(slider):
+    slider.start("CIFAR-10")
+    assert slider.caption.evaluate(
+        "element => [...element.querySelectorAll('[aria-live]'), element.closest('[aria-live]')]"
+        ".filter(Boolean).map(live => live.getAttribute('aria-live'))"
+    ) == ["polite"]
+
+
 def test_rounding_changes_picture_and_caption(slider):
     slider.start("CIFAR-10")
     slider.page.keyboard.press("End")

@@ -246,6 +246,15 @@ def test_jupyterlab_takes_files_of_one_size_wherever_it_is_started():
     assert "128 MiB" in (ROOT / "README.md").read_text()
 
 
+def test_what_measures_the_slider_is_installed_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = requirements([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    sources = [(ROOT / "benchmarks" / name).read_text() for name in ("lab.py", "slider.py")]
+    used = {name.split(".")[0].replace("_", "-") for source in sources for name in imported(source)}
+    assert {"psutil", "jupyter-client", "playwright"} <= used
+    assert used <= {*declared, *sys.stdlib_module_names, "--future--", "aelib", "lab"}
+
+
 def test_no_file_knows_a_machine_or_a_registry():
     folders = [".ci", "aelib", "benchmarks", "notebooks", "results", "tests"]
     files = [file for folder in folders for file in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())
