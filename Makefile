@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
-UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 134217728}'
+UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ explorer: setup ## write explorer.html, the slider in one file that needs no ker
 
 gif: setup ## draw the animated picture of README.md
 	$(BIN)/python benchmarks/gif.py
+
+slider: setup ## measure how soon the slider answers, for results/slider.json (minutes, on a machine that rests)
+	$(BIN)/python benchmarks/slider.py
 
 readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py

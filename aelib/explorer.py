@@ -21,7 +21,7 @@ def frame(choice: Choice) -> dict[str, str]:
     width = markup.ZOOM * data.SHAPES[choice.dataset][2] * choice.count
     return {
         "picture": markup.view_html(view, width),
-        "caption": markup.caption_html(view),
+        "caption": markup.caption_html(view, live=False),  # what it is put in is live already
         "curve": markup.curve_svg(choice),
     }
 

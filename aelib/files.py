@@ -132,8 +132,9 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check that follows is stricter
             opened = Image.open(io.BytesIO(data), formats=_PHOTOGRAPHS)
         with opened:
-            if max(opened.size) > max_side:
-                raise _TooLarge(f"expected at most {max_side}x{max_side} pixels, got {opened.width}x{opened.height}")
+            _check_side(opened, max_side)
+            opened.load()
+            _check_side(opened, max_side)  # a file may hold more than its head says
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):  # PNG and TIFF in 16 bits
                 picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
@@ -147,6 +148,11 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     except Exception as error:  # as in read_picture
         raise ValueError(_unreadable(data, error)) from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _check_side(picture: Image.Image, limit: int) -> None:
+    if max(picture.size) > limit:
+        raise _TooLarge(f"expected at most {limit}x{limit} pixels, got {picture.width}x{picture.height}")
 
 
 def _unreadable(data: bytes, error: Exception) -> str:

@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from aelib.views import Choice, View, coded, points
 
@@ -62,10 +63,23 @@ def _image(png: bytes, alt: str, style: str) -> str:
     return f'<img alt="{alt}" src="{source}" style="{style}">'
 
 
-def caption_html(view: View) -> str:
-    """Return the caption of `view`, a line each."""
+def caption_html(view: View, *, live: bool = True) -> str:
+    """Return the caption of `view`, a line each; if `live`, screen readers are asked to read it out when it changes."""
     lines = "<br>".join(html.escape(line) for line in view.caption.split("\n"))
-    return f'<div style="line-height:1.45">{lines}</div>'
+    attributes = 'aria-live="polite" ' if live else ""
+    return f'<div {attributes}style="line-height:1.45">{lines}</div>'
+
+
+def with_still(bundle: Any, view: View, png: bytes) -> Any:
+    """Return what a widget's `_repr_mimebundle_` gives with words and a picture for readers without a kernel.
+
+    GitHub is one of them; JupyterLab shows the widget instead as long as there is a kernel.
+    """
+    formats = bundle[0] if isinstance(bundle, tuple) else bundle
+    if formats is not None:
+        formats["text/plain"] = f"{view.title}\n{view.caption}"
+        formats["image/png"] = png
+    return bundle
 
 
 @lru_cache(maxsize=512)

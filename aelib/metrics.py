@@ -109,8 +109,8 @@ def _window_matrix(length: int) -> Tensor:
     """Return the Gaussian window, slid along `length` pixels, as a matrix (length - 10, length)."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
-    shifts = range(length - SSIM_WINDOW + 1)
-    return torch.stack([F.pad(window / window.sum(), (i, length - SSIM_WINDOW - i)) for i in shifts])
+    room = length - SSIM_WINDOW
+    return torch.stack([F.pad(window / window.sum(), (i, room - i)) for i in range(room + 1)])
 
 
 def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
@@ -137,15 +137,19 @@ def bits_per_pixel(streams: Sequence[bytes], height: int, width: int) -> Tensor:
         raise ValueError(f"expected a height and a width of at least 1 pixel, got {height} and {width}")
     if not streams:
         raise ValueError("expected one or more streams, got none")
-    for stream in streams:
-        if not isinstance(stream, bytes):
-            raise TypeError(f"expected streams of bytes, got {type(stream).__name__}; floats have no rate")
+    if other := {type(stream).__name__ for stream in streams} - {"bytes"}:
+        raise TypeError(f"expected streams of bytes, got {', '.join(sorted(other))}; floats have no rate")
     return torch.tensor([8 * len(stream) for stream in streams], dtype=torch.float64) / (height * width)
+
+
+def compression_ratio(rate: float, channels: int) -> float:
+    """Return how many times more bits plain values take, 8 each, than `rate` bit per pixel."""
+    return 8 * channels / rate
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
     """Return the sum of squared differences in grey levels per image: whole numbers below 2**53, so exact."""
-    return (a.to(torch.float32) - b.to(torch.float32)).square().flatten(1).sum(dim=1, dtype=torch.float64)
+    return a.to(torch.float32).sub_(b).square_().flatten(1).sum(dim=1, dtype=torch.float64)
 
 
 def _parts(reference: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

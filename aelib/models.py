@@ -120,7 +120,7 @@ def reconstruct(model: Autoencoder, images: Tensor, *, batch_size: int = 500) ->
 
 
 def build(architecture: str, latent_dim: int, *, channels: int = 3, size: int = 32, seed: int = 0) -> Autoencoder:
-    """Return a fresh model whose initial weights depend on `seed` alone.
+    """Return a fresh model in eval mode whose initial weights depend on `seed` alone.
 
     Parameters
     ----------
@@ -133,4 +133,4 @@ def build(architecture: str, latent_dim: int, *, channels: int = 3, size: int = 
         raise ValueError(f"expected an architecture out of {tuple(ARCHITECTURES)}, got {architecture!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ARCHITECTURES[architecture](latent_dim, channels, size)
+        return ARCHITECTURES[architecture](latent_dim, channels, size).eval()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets
 import torch
 import traitlets
 
-from aelib import data, markup, upload, zoo
+from aelib import data, files, markup, upload, zoo
 from aelib.quantise import QUALITIES
 from aelib.views import LABELS, View, originals
 
@@ -35,7 +36,7 @@ class PictureExplorer(ipywidgets.VBox):
 
     def __init__(self, dataset: str = "cifar10") -> None:
         self.view: View | None = None
-        self._file = b""
+        self._original: torch.Tensor | None = None
         self.upload = ipywidgets.FileUpload(accept=_FORMATS, description="Your picture")
         self.dataset = ipywidgets.ToggleButtons(
             options=[(LABELS[name], name) for name in data.CLASSES], value=dataset, style={"button_width": "auto"}
@@ -62,12 +63,12 @@ class PictureExplorer(ipywidgets.VBox):
 
     def show_file(self, content: bytes, name: str = "your file") -> None:
         """Show the picture in a file's bytes, or say why it is none."""
+        self.message.value = f"Opening {html.escape(name)} ..."
         try:
-            upload.prepared(content, 3)
+            self._original = files.read_photograph(content)  # once: of 4096x4096 pixels it takes half a second
         except ValueError as error:
             self.message.value = f"{html.escape(name)} was not opened: {html.escape(str(error))}."
             return
-        self._file = content
         self._show()
 
     def _offer_sizes(self, _change: object = None) -> None:
@@ -79,15 +80,23 @@ class PictureExplorer(ipywidgets.VBox):
         self._show()
 
     def _show(self, _change: object = None) -> None:
-        if not self._file:
+        if self._original is None:
             return
-        picture = upload.prepared(self._file, data.SHAPES[self.dataset.value][0])
-        self.message.value = f"Coding {picture.shape[2]} x {picture.shape[1]} pixels ..."
-        name = zoo.model_name(self.dataset.value, "conv", self.size.value)
-        self.view = upload.compare(picture, name, self.quality.value)
-        self.caption.value = markup.caption_html(self.view)
-        self.picture.value = markup.columns_html(self.view)
-        self.message.value = ""
+        height, width = self._original.shape[1:]
+        self.message.value = f"Coding {width} x {height} pixels ..."  # for seconds, if these are many
+        try:
+            picture = upload.with_channels(self._original, data.SHAPES[self.dataset.value][0])
+            name = zoo.model_name(self.dataset.value, "conv", self.size.value)
+            self.view = upload.compare(picture, name, self.quality.value)
+            self.caption.value = markup.caption_html(self.view)
+            self.picture.value = markup.columns_html(self.view)
+        finally:
+            self.message.value = ""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add words and the pictures for readers without a kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return markup.with_still(bundle, self.view, upload.still(self.view)) if self.view else bundle
 
 
 class Canvas(anywidget.AnyWidget):
@@ -143,3 +152,7 @@ class DigitExplorer(ipywidgets.VBox):
         self.view = upload.through_every_size(digit)
         self.caption.value = markup.caption_html(self.view)
         self.picture.value = markup.view_html(self.view, 4 * 28 * len(self.view.rows[-1].cells))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add words and the digits for readers without a kernel."""
+        return markup.with_still(super()._repr_mimebundle_(**kwargs), self.view, upload.digits_still(self.view))

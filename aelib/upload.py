@@ -8,35 +8,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aelib import codecs, files, metrics, zoo
+from aelib import codecs, files, metrics, plots, zoo
 from aelib import images as im
 from aelib.views import LABELS, Row, View
 
 PREVIEW = 480  # pixels of the longer side
 SSIM_PIXELS = 1 << 20  # SSIM multiplies by matrices of the picture's sides, so its cost grows with their cube
-_GREY = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R BT.601
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
 class Matched:
-    """One codec's version of a picture (C, H, W): what it is called, its bytes, and what came back from them."""
+    """One codec's version of a picture (C, H, W): what it is called, its stream, and what came back from it."""
 
     label: str
-    size: int
+    stream: bytes
     picture: Tensor
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole stream."""
+        return len(self.stream)
 
-def prepared(data: bytes, channels: int) -> Tensor:
-    """Return the picture in a user's file as uint8 (C, H, W) with the channels that a model takes.
 
-    Raises
-    ------
-    ValueError
-        No picture, or one of more than 4096 rows or columns.
-    """
-    picture = files.read_photograph(data)
+def with_channels(picture: Tensor, channels: int) -> Tensor:
+    """Return a picture, uint8 (C, H, W), grey or RGB, with the number of channels that a model takes."""
     if channels == 1 and len(picture) == 3:
-        return (picture * _GREY).sum(0, keepdim=True).round().to(torch.uint8)
+        grey = torch.zeros(1, *picture.shape[1:])
+        for weight, plane in zip(_GREY, picture, strict=True):
+            grey += weight * plane
+        return grey.round().to(torch.uint8)
     return picture.expand(channels, -1, -1)
 
 
@@ -46,7 +47,7 @@ def by_blocks(picture: Tensor, name: str, quality: int) -> Matched:
     (stream,) = codec.encode(picture[None])
     (restored,) = codec.decode([stream], max_pixels=picture[0].numel())
     card = zoo.card(name)
-    return Matched(f"{LABELS[card.architecture]}, K = {card.latent_dim}", len(stream), restored)
+    return Matched(f"{LABELS[card.architecture]}, K = {card.latent_dim}", stream, restored)
 
 
 def jpeg_at(picture: Tensor, size: int) -> Matched:
@@ -59,7 +60,7 @@ def jpeg_at(picture: Tensor, size: int) -> Matched:
         low, high = (middle + 1, high) if len(found[middle]) < size else (low, middle - 1)
     quality = min(found, key=lambda tried: abs(len(found[tried]) - size))
     (restored,) = codecs.Jpeg(quality).decode([found[quality]], max_pixels=picture[0].numel())
-    return Matched(f"JPEG 4:2:0, quality {quality}", len(found[quality]), restored)
+    return Matched(f"JPEG 4:2:0, quality {quality}", found[quality], restored)
 
 
 def compare(picture: Tensor, name: str, quality: int) -> View:
@@ -80,7 +81,8 @@ def compare(picture: Tensor, name: str, quality: int) -> View:
     lines = [f"Your picture, {width} x {height} pixels, {picture.numel():,} bytes as plain values. Whole files:"]
     rows = [Row("original", "", _preview(picture))]
     for one in (own, other):
-        figures = f"{one.size:,} bytes ({8 * one.size / (height * width):.3f} bpp), {_quality(picture, one.picture)}"
+        rate = float(metrics.bits_per_pixel([one.stream], height, width))
+        figures = f"{one.size:,} bytes ({rate:.3f} bpp), {_quality(picture, one.picture)}"
         lines.append(f"{one.label}: {figures}.")
         rows.append(Row(one.label, f"{one.size:,} bytes", _preview(one.picture)))
     if not 0.9 <= other.size / own.size <= 1.1:
@@ -121,6 +123,25 @@ def through_every_size(digit: Tensor) -> View:
     )
     words = "Your digit through every bottleneck, bytes with a shared header:\n" + "; ".join(cells)
     return View("Your digit", rows, words)
+
+
+def still(view: View) -> bytes:
+    """Return a PNG of the pictures of `compare` side by side, labelled."""
+    pictures = im.stack([files.read_picture(row.png) for row in view.rows])
+    captions = ["\n".join(filter(None, (row.label, row.note))) for row in view.rows]
+    gap = -(-pictures.shape[3] // 50)  # of white, or one could not tell where one picture ends
+    return _drawn({"": F.pad(pictures, (gap, gap), value=255)}, captions, zoom=2.0)
+
+
+def digits_still(view: View) -> bytes:
+    """Return a PNG of the digits of `through_every_size`, labelled."""
+    rows = {row.label: im.untile(files.read_picture(row.png), (28, 28)) for row in view.rows}
+    return _drawn(rows, [cell.replace(", ", "\n") for cell in view.rows[-1].cells], zoom=1.0)
+
+
+def _drawn(rows: dict[str, Tensor], captions: list[str], zoom: float) -> bytes:
+    axes = plots.picture_rows(rows, captions=captions, zoom=zoom)
+    return plots.to_png(axes[0], dpi=110)
 
 
 def _quality(reference: Tensor, picture: Tensor) -> str:

@@ -14,7 +14,7 @@ from aelib import images as im
 from aelib.quantise import QUALITIES
 
 ERROR_GAIN = 4
-MIXED = "one of each class"
+MIXED = "mixed classes"  # not one of each: a row may be shorter than the list of classes
 LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
 
 
@@ -44,10 +44,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Coded:
-    """What a codec made of the images: pictures (N, C, H, W), bytes of each, PSNR in dB and SSIM of each, (N,)."""
+    """What a codec made of images: pictures (N, C, H, W); bytes, bit per pixel, PSNR in dB and SSIM of each, (N,)."""
 
     pictures: Tensor
     sizes: Tensor
+    rates: Tensor
     psnr: Tensor
     ssim: Tensor
 
@@ -58,18 +59,19 @@ class Coded:
 
     def summary(self) -> str:
         """Return the means in words."""
-        size, psnr = self.point
-        pixels = self.pictures.shape[2] * self.pictures.shape[3]
+        (size, psnr), rate = self.point, float(self.rates.mean())
+        ratio = metrics.compression_ratio(rate, self.pictures.shape[1])
         figures = f"PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
-        return f"{size:.1f} bytes ({8 * size / pixels:.3f} bpp, {self.pictures[0].numel() / size:,.1f} to 1), {figures}"
+        return f"{size:.1f} bytes ({rate:.3f} bpp, {ratio:,.1f} to 1), {figures}"
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """A codec at S settings: pictures (S, N, C, H, W), bytes of each and PSNR in dB of each, (S, N)."""
+    """A codec at S settings: pictures (S, N, C, H, W); bytes, bit per pixel and PSNR in dB of each, (S, N)."""
 
     pictures: Tensor
     sizes: Tensor
+    rates: Tensor
     psnr: Tensor
 
     @property
@@ -99,7 +101,10 @@ class View:
 
 @lru_cache(maxsize=64)
 def originals(dataset: str, group: str = MIXED, count: int = 6) -> Tensor:
-    """Return test images, uint8 (count, C, H, W), from the bundled sample, the same with and without a download."""
+    """Return test images, uint8 (count, C, H, W), from the bundled sample, the same with and without a download.
+
+    `MIXED` takes one of each class in turn, and so shows as many classes as images, up to all ten.
+    """
     images, labels, classes = (getattr(_sample(dataset), name) for name in ("images", "labels", "classes"))
     if group != MIXED and group not in classes:
         raise ValueError(f"expected {MIXED!r} or a class out of {classes}, got {group!r}")
@@ -133,11 +138,15 @@ def _coded(choice: Choice) -> dict[str, Coded]:
     streams = codec.encode(images)
     restored = codec.decode(streams)
     psnr, ssim = metrics.psnr(images, restored), metrics.ssim(images, restored)
-    return {way: Coded(restored, _sizes(codec, streams, way), psnr, ssim) for way in ("shared", "file")}
+    paid = {way: _paid(codec, streams, way, images) for way in ("shared", "file")}
+    return {way: Coded(restored, sizes, rates, psnr, ssim) for way, (sizes, rates) in paid.items()}
 
 
-def _sizes(codec: codecs.Codec, streams: Sequence[bytes], accounting: str) -> Tensor:
-    return torch.tensor([len(one) if accounting == "file" else len(codec.payload(one)) + 1 for one in streams])
+def _paid(codec: codecs.Codec, streams: Sequence[bytes], accounting: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return bytes and bit per pixel of each stream; with a shared header the payload and one byte for the quality."""
+    paid = list(streams) if accounting == "file" else [codec.payload(stream) + b"q" for stream in streams]
+    height, width = images.shape[2:]
+    return torch.tensor([len(stream) for stream in paid]), metrics.bits_per_pixel(paid, height, width)
 
 
 @lru_cache(maxsize=16)  # 3.5 MB each, of six photographs
@@ -148,9 +157,10 @@ def jpegs(dataset: str, group: str, count: int, accounting: str) -> Ladder:
     settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in range(1, 96)]
     streams = [codec.encode(images) for codec in settings]
     pictures = [codec.decode(own) for codec, own in zip(settings, streams, strict=True)]
-    sizes = [_sizes(codec, own, accounting) for codec, own in zip(settings, streams, strict=True)]
+    paid = [_paid(codec, own, accounting, images) for codec, own in zip(settings, streams, strict=True)]
+    sizes, rates = (torch.stack(column) for column in zip(*paid, strict=True))
     psnr = [metrics.psnr(images, restored) for restored in pictures]
-    return Ladder(torch.stack(pictures), torch.stack(sizes), torch.stack(psnr))
+    return Ladder(torch.stack(pictures), sizes, rates, torch.stack(psnr))
 
 
 @lru_cache(maxsize=512)
@@ -158,11 +168,10 @@ def jpeg_beside(choice: Choice, accounting: str) -> Coded:
     """Return for each image the JPEG with the nearest number of bytes to the autoencoder's, the best of equals."""
     ladder = jpegs(choice.dataset, choice.group, choice.count, accounting)
     distance = (ladder.sizes - coded(choice, accounting).sizes).abs()
-    picks = (distance - ladder.psnr.clamp(max=99) / 100).argmin(0)  # (N,), settings
-    columns = torch.arange(choice.count)
-    pictures = ladder.pictures[picks, columns]
+    picks = (distance - ladder.psnr.clamp(max=99) / 100).argmin(0), torch.arange(choice.count)  # (N,), settings
+    pictures = ladder.pictures[picks]
     ssim = metrics.ssim(originals(choice.dataset, choice.group, choice.count), pictures)
-    return Coded(pictures, ladder.sizes[picks, columns], ladder.psnr[picks, columns], ssim)
+    return Coded(pictures, ladder.sizes[picks], ladder.rates[picks], ladder.psnr[picks], ssim)
 
 
 @lru_cache(maxsize=512)

@@ -101,11 +101,17 @@ class BottleneckExplorer(ipywidgets.VBox):
         nearest = min(sizes, key=lambda size: abs(size - self.size.value))
         groups = [MIXED, *data.CLASSES[self.dataset.value]]
         group = self.group.value if self.group.value in groups else MIXED
-        for control, options, value in ((self.size, sizes, nearest), (self.group, groups, group)):
+        for control, options, place in (
+            (self.size, sizes, sizes.index(nearest)),
+            (self.group, groups, groups.index(group)),
+        ):
             control.unobserve(self._show, "value")
             if list(control.options) != options:
+                # First an index that old and new options have: a slider in the browser that stands beyond its new end
+                # moves there, and says so to the kernel after this.
+                control.index = min(place, len(control.options) - 1)
                 control.options = options
-            control.value = value
+            control.index = place
             control.observe(self._show, "value")
         # First the value: a value above the new end would move the slider there.
         self.play.value = sizes.index(nearest)
@@ -126,11 +132,7 @@ class BottleneckExplorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add words and a picture of all sizes for readers without a kernel, GitHub among them."""
         bundle = super()._repr_mimebundle_(**kwargs)
-        formats = bundle[0] if isinstance(bundle, tuple) else bundle
-        if formats is not None and not self.size.disabled:
-            formats["text/plain"] = f"{self.view.title}\n{self.view.caption}"
-            formats["image/png"] = views.strip(self.choice)
-        return bundle
+        return bundle if self.size.disabled else markup.with_still(bundle, self.view, views.strip(self.choice))
 
 
 def _buttons(description: str, value: str, names: list[str]) -> ipywidgets.ToggleButtons:

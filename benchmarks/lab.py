@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# As in `make lab`: the files of readers travel in one message, which JupyterLab cuts off at 10 MiB by default.
+UPLOADS = "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 MINUTE = 60_000  # playwright counts milliseconds
 _NOTEBOOK = "window.jupyterapp?.shell.currentWidget"
 _KERNEL = f"{_NOTEBOOK}?.sessionContext?.session?.kernel"
@@ -38,7 +40,7 @@ def serve(notebook: Path, folder: Path, environment: Mapping[str, str]) -> Itera
     own = {f"JUPYTER_{kind.upper()}_DIR": str(folder / kind) for kind in ("config", "data", "runtime")}
     own["IPYTHONDIR"] = str(folder / "ipython")
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}"]
+    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}", UPLOADS]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],
@@ -81,15 +83,18 @@ def run_all_cells(page: Page, address: str) -> None:
     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
     page.wait_for_function(f"{_CELLS}.every(cell => cell.executionCount > 0) || {_ERRORS}.length > 0")
-    # Replies to cells overtake errors and widgets' messages on their way here.
     wait_for_kernel(page)
     if errors := page.evaluate(_ERRORS):
         raise RuntimeError(f"expected cells without errors, got {errors}")
 
 
 def wait_for_kernel(page: Page) -> None:
-    """Wait until the kernel has nothing to do."""
-    page.wait_for_function(f"{_KERNEL}.status === 'idle'")
+    """Wait until the kernel has done all that it was asked for, and until its messages about that are here.
+
+    Replies overtake errors and widgets' messages, which come one after the other; so nothing is asked, and what follows
+    all of them is the message that it is done.
+    """
+    page.evaluate(f"async () => {{ await {_KERNEL}.requestExecute({{ code: '', silent: true }}).done }}")
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def summary(times: list[float]) -> dict[str, float]:
     return {"count": len(times), "median_ms": statistics.median(times), "worst_ms": max(times)}
 
 
-# These three run in the kernel.
+# These run in the kernel.
 
 
 def moves(widget: BottleneckExplorer) -> list[float]:
@@ -87,10 +88,21 @@ def first_visit(name: str) -> float:
     return milliseconds(lambda: setattr(widget.size, "value", card.latent_dim))
 
 
-def forget_models() -> None:
-    """Clear every cache of what is shown, but for the images and JPEG's versions of them."""
-    for name, function in [*vars(views).items(), *vars(markup).items()]:
-        if hasattr(function, "cache_clear") and name not in ("_sample", "originals", "jpegs"):
+def first_switches() -> dict[str, float]:
+    """Return the times in ms to show other data, another network and other images, where only the first were shown."""
+    times = {}
+    for control, value in (("dataset", "mnist"), ("architecture", "dense"), ("group", "ship")):
+        forget_models(keep=())
+        widget = BottleneckExplorer()
+        switch = partial(setattr, getattr(widget, control), "value", value)
+        times[control] = milliseconds(switch)
+    return times
+
+
+def forget_models(keep: tuple[str, ...] = ("_sample", "originals", "jpegs")) -> None:
+    """Clear every cache of models and of what is shown, but for some: the images and JPEG's versions of them."""
+    for name, function in [*vars(zoo).items(), *vars(views).items(), *vars(markup).items()]:
+        if hasattr(function, "cache_clear") and name not in keep:
             function.cache_clear()
 
 
@@ -128,6 +140,7 @@ def kernel_figures() -> dict[str, Any]:
             ask(client, "slider.moves(widget)")
         growth = ask(client, "pass", "slider.resident_megabytes()") - before
         figures["memory"] = {"moves": BATCHES * MOVES, "before_mb": before, "growth_mb": growth}
+        figures["first_switch_ms"] = ask(client, "pass", "slider.first_switches()")
         times = {name: ask(client, "pass", f"slider.first_visit({name!r})") for name in zoo.names()}
     slowest = max(times, key=lambda name: times[name])
     return figures | {"first_visit": summary(list(times.values())) | {"worst_model": slowest}}
@@ -195,7 +208,7 @@ def main() -> None:
         "figures": figures,
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import lab
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -50,14 +51,20 @@ def _listen(page, heard):
 
 
 @pytest.fixture(scope="module")
-def notebook_page(chromium, heard, tmp_path_factory):
+def left_at():
+    """Where the slider stands when all cells have run: its readout and the alt text of its picture."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def notebook_page(chromium, heard, left_at, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with lab.serve(NOTEBOOK, folder, {"AELIB_FAST": "", "AELIB_SOURCE": "sample"}) as address:
         page = lab.new_page(chromium)
         _listen(page, heard)
         lab.run_all_cells(page, address)
-        # Pictures still come after the kernel's last word; with this one the last but one cell leaves the slider.
-        page.locator('.jp-OutputArea img[alt*="fully connected autoencoder, K = 256: autoencoder"]').wait_for()
+        left_at.append(_cell(page, ".widget-play").locator(".widget-readout").nth(0).text_content())
+        left_at.append(page.locator('.jp-OutputArea img[alt*=": autoencoder, K ="]').get_attribute("alt"))
         yield page
         page.close()
 
@@ -165,6 +172,12 @@ def slider(request):
     )
 
 
+def test_the_reader_finds_the_slider_where_the_text_starts(notebook, left_at):
+    readout, alt = left_at
+    assert readout == "2"
+    assert alt.startswith("CIFAR-10, convolutional autoencoder, K = 2: autoencoder, K = 2: ")
+
+
 @pytest.mark.parametrize("dataset", SIZES)
 def test_everything_follows_the_keyboard(slider, dataset):
     seen = [slider.start(dataset)]
@@ -211,6 +224,34 @@ def test_play_sweeps_all_sizes(slider):
     assert list(dict.fromkeys(swept)) == sizes
 
 
+def test_the_page_plays_once_for_those_who_want_less_motion(explorer_page):
+    page = explorer_page
+    page.emulate_media(reduced_motion="reduce")
+    try:
+        page.get_by_text("MNIST", exact=True).click()
+        page.locator("#size").focus()
+        for start in ("Home", "End"):  # from the end it starts again
+            page.keyboard.press(start)
+            page.locator("#play").click()
+            expect(page.locator("#play")).to_have_text("Stop")
+            expect(page.locator('output[for="size"]')).to_have_text("K = 4" if start == "Home" else "K = 2")
+            expect(page.locator("#play")).to_have_text("Play")
+            expect(page.locator('output[for="size"]')).to_have_text("K = 64")
+            page.locator("#size").focus()
+        page.wait_for_timeout(2000)
+        expect(page.locator('output[for="size"]')).to_have_text("K = 64")
+    finally:
+        page.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_caption_asks_to_be_read_out(slider):
+    slider.start("CIFAR-10")
+    assert slider.caption.evaluate(
+        "element => [...element.querySelectorAll('[aria-live]'), element.closest('[aria-live]')]"
+        ".filter(Boolean).map(live => live.getAttribute('aria-live'))"
+    ) == ["polite"]
+
+
 def test_rounding_changes_picture_and_caption(slider):
     slider.start("CIFAR-10")
     slider.page.keyboard.press("End")
@@ -220,6 +261,51 @@ def test_rounding_changes_picture_and_caption(slider):
     slider.page.keyboard.press("Home")
     coarse = slider.shown(size, slider.coarsest)
     assert all(new != old for new, old in zip(coarse, fine, strict=True))
+
+
+only_in_the_notebook = pytest.mark.parametrize("slider", ["notebook"], indirect=True)
+
+
+@only_in_the_notebook
+@pytest.mark.parametrize(("dataset", "right", "nearest"), [("CIFAR-10", 0, 16), ("CIFAR-10", 6, 64), ("MNIST", 2, 4)])
+def test_another_network_shows_its_nearest_size_and_nothing_jumps(slider, dataset, right, nearest):
+    """The fully connected network has fewer sizes, and not this one."""
+    old = slider.start(dataset)
+    for index in range(right):
+        slider.page.keyboard.press("ArrowRight")
+        old = slider.shown(SIZES[dataset][index + 1])
+    _watch_for_shifts(slider.root)
+    boxes = slider.boxes()
+    slider.root.get_by_role("button", name="fully connected").click()
+    expect(slider.picture).to_have_attribute("alt", re.compile(f"fully connected autoencoder, K = {nearest}: auto"))
+    new = slider.shown(nearest)
+    assert "fully connected" in new[2]
+    assert all(after != before for after, before in zip(new, old, strict=True))
+    expect(slider.readout).to_have_text(f"{nearest}")
+    lab.wait_for_kernel(slider.page)
+    assert slider.boxes() == boxes
+    assert slider.page.evaluate("shifts") == []
+    assert _outside(slider.root) == []
+
+
+@only_in_the_notebook
+@pytest.mark.parametrize("seen", [8, 64])
+def test_another_network_while_it_plays_goes_on_to_its_largest_size(slider, seen):
+    slider.start("CIFAR-10")
+    _watch_for_shifts(slider.root)
+    slider.play.click()
+    slider.shown(seen)
+    slider.root.get_by_role("button", name="fully connected").click()
+    expect(slider.picture).to_have_attribute("alt", re.compile("fully connected autoencoder, K = 256: autoencoder"))
+    slider.shown(256)
+    expect(slider.readout).to_have_text("256")
+    slider.page.wait_for_timeout(2000)  # two steps of a player that did not notice its end
+    slider.shown(256)
+    slider.size.focus()
+    slider.page.keyboard.press("Home")
+    slider.shown(16)
+    expect(slider.readout).to_have_text("16")
+    assert slider.page.evaluate("shifts") == []
 
 
 @pytest.mark.parametrize("width", [1280, 800])
@@ -319,6 +405,24 @@ def test_an_uploaded_photograph_is_shown_and_a_broken_file_leaves_it(notebook, p
     for width in (1280, 800):
         notebook.set_viewport_size({"width": width, "height": HEIGHT})
         assert _outside(cell.locator(".jp-OutputArea-output")) == []
+
+
+def test_a_file_of_more_than_ten_mebibytes_arrives(notebook, tmp_path):
+    """It travels in one message; JupyterLab's own limit would drop the connection to the kernel without a word."""
+    file = tmp_path / "noise.png"
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, compress_level=0)
+    assert 11 << 20 < file.stat().st_size < 12 << 20
+    cell = _cell(notebook, ".widget-upload")
+    images = cell.locator('img[alt^="Your picture"]')
+    before = _sources(images)
+    _upload(cell, file)
+    expect(cell.get_by_text("Coding 2000 x 2000 pixels")).to_be_visible()
+    expect(cell.locator(".widget-html-content", has_text="Your picture,")).to_contain_text("2000 x 2000 pixels")
+    expect(cell.get_by_text("Coding")).to_have_count(0)
+    uploaded = _sources(images)
+    assert len(uploaded) == len(set(uploaded)) == 3
+    assert not set(uploaded) & set(before)
 
 
 def test_a_drawn_digit_goes_through_every_size(notebook):

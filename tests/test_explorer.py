@@ -92,6 +92,11 @@ def test_every_size_and_quality_is_there(page):
                 assert "here {:.1f} bytes, {:.1f} dB".format(*views.coded(choice).point) in frame["curve"]
 
 
+def test_the_caption_is_read_out_once(source, page):
+    assert [own["id"] for _, own in page.tags if "aria-live" in own] == ["caption"]
+    assert source.count("aria-live") == 1, "one in the page, none in the frames"
+
+
 def test_the_script_finds_what_it_asks_for(page):
     """Nothing here runs it; the browser tests do. This finds a renamed id or key on machines without a browser."""
     ids = {own["id"] for _, own in page.tags if "id" in own}

@@ -1,5 +1,7 @@
 import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from aelib import files
 
@@ -155,6 +157,20 @@ def test_sixteen_bits_become_eight(file_format):
     assert files.read_photograph(file).tolist() == [[[0, 0, 1, 1, 128, 255]]]
 
 
+def test_sixteen_bits_in_colour_become_eight():
+    """Such a PNG, made by hand (W3C, Portable Network Graphics, 2003, colour type 2); Pillow reads the upper bytes."""
+    values = np.array([[[0, 257, 65535], [32896, 400, 20000]], [[51400, 7710, 10280], [5140, 15420, 56540]]], ">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    file = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    picture = files.read_photograph(file).permute(1, 2, 0).numpy()
+    assert picture.dtype == np.uint8
+    assert np.abs(picture - values / 257).max() < 1
+
+
 # EXIF 2.3, 4.6.4, tag 0112: where row 0 and column 0 of the stored picture belong.
 TURNS = {
     1: lambda a: a,
@@ -189,6 +205,29 @@ def test_size_is_looked_at_before_anything_is_decoded():
     file = encoded(Image.new("1", (8000, 8000)))
     with pytest.raises(ValueError, match="at most 4096x4096 pixels, got 8000x8000"):
         files.read_photograph(file[: len(file) // 2])
+
+
+def test_size_is_looked_at_again_after_decoding(monkeypatch):
+    """ICO, which is not read, has a picture that is larger than its head says; another format could have one."""
+    load = PngImagePlugin.PngImageFile.load
+
+    def grow(picture):
+        loaded = load(picture)
+        picture._size = (5000, 1)
+        return loaded
+
+    file = encoded(Image.new("L", (9, 1)))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", grow)
+    with pytest.raises(ValueError, match="at most 4096x4096 pixels, got 5000x1"):
+        files.read_photograph(file)
+
+
+@pytest.mark.parametrize("file_format", ["ICO", "ICNS", "PPM", "PCX", "TGA", "SGI", "JPEG2000", "DDS", "EPS", "PDF"])
+def test_formats_that_are_not_in_the_list_get_a_sentence(file_format):
+    """EPS would start another program, and none of these is what a camera or a browser writes."""
+    file = encoded(two_colours(), file_format)
+    with pytest.raises(ValueError, match=f"complete picture file, got {len(file)} bytes .*: no known format"):
+        files.read_photograph(file)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])

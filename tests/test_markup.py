@@ -74,9 +74,16 @@ def test_columns_html_holds_every_picture(noise):
 
 def test_the_caption_keeps_its_lines():
     view = View("", (), "first\n1 < 2 & 3")
-    page = Page(markup.caption_html(view))
-    assert page.words == ["first", "1 < 2 & 3"]
-    assert "br" in page.tags
+    for live in (True, False):
+        page = Page(markup.caption_html(view, live=live))
+        assert page.words == ["first", "1 < 2 & 3"]
+        assert "br" in page.tags
+
+
+def test_a_caption_is_read_out_when_it_changes_once():
+    view = View("", (), "words")
+    assert markup.caption_html(view).count('aria-live="polite"') == 1
+    assert "aria-live" not in markup.caption_html(view, live=False)
 
 
 @pytest.mark.parametrize(

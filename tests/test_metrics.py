@@ -79,6 +79,12 @@ def test_bits_per_pixel_counts_every_byte_once_per_position():
     assert rates.tolist() == [1.0, 0.0]
 
 
+def test_the_compression_ratio_is_that_of_the_bytes(noise):
+    images = noise(1, 3, 8, 10)
+    (rate,) = metrics.bits_per_pixel([bytes(60)], 8, 10).tolist()
+    assert metrics.compression_ratio(rate, 3) == pytest.approx(images.numel() / 60)
+
+
 @pytest.mark.parametrize("stream", ["text", 3.0, torch.zeros(4), bytearray(2)])
 def test_only_bytes_have_a_rate(stream):
     with pytest.raises(TypeError, match=f"expected streams of bytes, got {type(stream).__name__}"):

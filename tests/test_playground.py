@@ -1,13 +1,16 @@
 """Widgets for pictures of one's own, on the kernel's side."""
 
 import html
+import io
 import itertools
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 import traitlets
+from PIL import Image
 
-from aelib import files, markup, playground, upload, zoo
+from aelib import files, markup, playground, plots, upload, zoo
 from aelib import images as im
 
 
@@ -50,14 +53,13 @@ def test_a_chosen_file_is_shown(explorer, picture):
 
 
 def test_every_option_of_every_control(explorer, picture):
-    file = files.write_picture(picture, "PNG")
     sizes, seen = {"cifar10": zoo.sizes("cifar10", "conv"), "mnist": zoo.sizes("mnist", "conv")}, set()
     assert [name for _, name in explorer.dataset.options] == ["mnist", "cifar10"]
 
     def check():
         dataset, size, quality = explorer.dataset.value, explorer.size.value, explorer.quality.value
-        prepared = upload.prepared(file, 3 if dataset == "cifar10" else 1)
-        assert explorer.view == upload.compare(prepared, f"{dataset}-conv-{size}", quality)
+        expected = upload.with_channels(picture, 3 if dataset == "cifar10" else 1)
+        assert explorer.view == upload.compare(expected, f"{dataset}-conv-{size}", quality)
         assert html.escape(explorer.view.caption.split("\n")[1]) in explorer.caption.value
         seen.add(explorer.caption.value)
 
@@ -89,6 +91,28 @@ def test_controls_wait_for_a_picture(dataset):
     explorer.dataset.value = "mnist"
     assert shown(explorer) == (None, "", "")
     assert "4096x4096" in explorer.message.value
+
+
+def test_a_file_is_decoded_once(monkeypatch, picture):
+    decoded, read = [], files.read_photograph
+    monkeypatch.setattr(files, "read_photograph", lambda content: decoded.append(content) or read(content))
+    explorer, file = playground.PictureExplorer(), files.write_picture(picture, "PNG")
+    choose_file(explorer, "first.png", file)
+    explorer.size.value, explorer.quality.value, explorer.dataset.value = 4, 2, "mnist"
+    assert explorer.view == upload.compare(upload.with_channels(picture, 1), "mnist-conv-4", 2)
+    assert decoded == [file]
+
+
+def test_words_stand_there_while_it_works(monkeypatch, picture):
+    explorer, said = playground.PictureExplorer(), []
+    for module, name in ((files, "read_photograph"), (upload, "compare")):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *of, work=work: said.append(explorer.message.value) or work(*of))
+    choose_file(explorer, "<b>.png", files.write_picture(picture, "PNG"))
+    assert said == ["Opening &lt;b&gt;.png ...", "Coding 36 x 40 pixels ..."]
+    explorer.size.value = 4
+    assert said[2:] == ["Coding 36 x 40 pixels ..."]
+    assert explorer.message.value == ""
 
 
 BAD = {
@@ -151,11 +175,66 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_file(explorer, monkeypatch, err
     ):
         with pytest.raises(error, match="no picture today"):
             change()
+        assert explorer.message.value == "", "it does not go on coding"
 
 
 def test_an_unknown_data_set_is_refused():
     with pytest.raises(traitlets.TraitError, match="Invalid selection"):
         playground.PictureExplorer("fashion")
+
+
+def formats_of(widget):
+    bundle = widget._repr_mimebundle_()
+    return bundle[0] if isinstance(bundle, tuple) else bundle
+
+
+def check_still(widget, width):
+    """A reader without a kernel sees the words and one labelled picture."""
+    formats = formats_of(widget)
+    assert "application/vnd.jupyter.widget-view+json" in formats
+    assert formats["text/plain"] == f"{widget.view.title}\n{widget.view.caption}"
+    with Image.open(io.BytesIO(formats["image/png"])) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > width
+    assert plt.get_fignums() == []
+    return formats["image/png"]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn as labelled rows."""
+    calls, draw = [], plots.picture_rows
+    monkeypatch.setattr(plots, "picture_rows", lambda rows, **more: calls.append((rows, more)) or draw(rows, **more))
+    return calls
+
+
+def test_a_reader_without_a_kernel_sees_the_pictures(explorer, drawn, picture):
+    explorer.size.value = 64
+    first = check_still(explorer, 700)
+    ((rows, options),) = drawn
+    (padded,) = rows.values()
+    pictures = padded[..., 1:-1]
+    assert set(padded[..., [0, -1]].flatten().tolist()) == {255}
+    assert torch.equal(pictures[0], picture)
+    assert torch.equal(pictures[1], upload.by_blocks(picture, "cifar10-conv-64", 7).picture)
+    assert options["captions"][0] == "original"
+    for row, text in zip(explorer.view.rows[1:], options["captions"][1:], strict=True):
+        assert text == f"{row.label}\n{row.note}"
+    explorer.size.value = 2
+    assert check_still(explorer, 700) != first
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (1000, 1200)])
+def test_pictures_of_any_shape_can_be_seen_without_a_kernel(shape):
+    explorer = playground.PictureExplorer()
+    explorer.show_file(files.write_picture(torch.full((1, *shape), 99, dtype=torch.uint8), "PNG"))
+    check_still(explorer, 700)
+
+
+def test_without_a_picture_there_is_none_to_see():
+    formats = formats_of(playground.PictureExplorer())
+    assert "application/vnd.jupyter.widget-view+json" in formats
+    assert "image/png" not in formats
 
 
 # --- digits
@@ -180,6 +259,18 @@ def test_every_test_digit_can_be_taken(digits, samples):
         seen.add(digits.picture.value)
         assert all(row.note in digits.picture.value for row in digits.view.rows)
     assert len(seen) == 10
+
+
+def test_a_reader_without_a_kernel_sees_the_digits(digits, drawn, samples):
+    first = check_still(digits, 600)
+    ((rows, options),) = drawn
+    zero = samples["mnist", "test"].images[samples["mnist", "test"].labels.tolist().index(0)]
+    view, count = upload.through_every_size(zero), len(zoo.sizes("mnist", "conv"))
+    assert torch.equal(rows["digit"], zero.expand(count, 1, 28, 28))
+    assert torch.equal(im.tile(rows["autoencoder"], count), files.read_picture(view.rows[1].png))
+    assert [text.replace("\n", ", ") for text in options["captions"]] == list(view.rows[1].cells)
+    digits.digit.value = "7"
+    assert check_still(digits, 600) != first
 
 
 def test_a_drawing_is_shown_in_the_middle(digits):

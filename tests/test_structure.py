@@ -235,6 +235,27 @@ def test_the_readme_names_targets_that_exist():
     assert {"notebooks", "test", "lab"} <= set(named) <= set(targets)
 
 
+def test_jupyterlab_takes_files_of_one_size_wherever_it_is_started():
+    """In `make lab`, in the two commands of the README, and in what browser tests and latencies start with."""
+    option = "\"--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}\""
+    assert f"UPLOADS := {option}" in (ROOT / "Makefile").read_text()
+    assert f"UPLOADS = {option}" in (ROOT / "benchmarks" / "lab.py").read_text()
+    commands = re.findall(r"`([^`]*\bjupyter lab\b[^`]*)`", (ROOT / "README.md").read_text())
+    assert len(commands) == 2
+    assert all(command.endswith(option) for command in commands)
+    assert 134217728 == 128 << 20, "as the README says"
+    assert "128 MiB" in (ROOT / "README.md").read_text()
+
+
+def test_what_measures_the_slider_is_installed_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = requirements([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    sources = [(ROOT / "benchmarks" / name).read_text() for name in ("lab.py", "slider.py")]
+    used = {name.split(".")[0].replace("_", "-") for source in sources for name in imported(source)}
+    assert {"psutil", "jupyter-client", "playwright"} <= used
+    assert used <= {*declared, *sys.stdlib_module_names, "--future--", "aelib", "lab"}
+
+
 def test_no_file_knows_a_machine_or_a_registry():
     folders = [".ci", "aelib", "benchmarks", "notebooks", "results", "tests"]
     files = [file for folder in folders for file in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())

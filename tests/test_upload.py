@@ -26,26 +26,18 @@ def nearest_jpeg(picture, size):
 # --- what comes in
 
 
-def test_a_grey_file_gets_the_channels_of_the_model(noise):
+def test_a_grey_picture_gets_the_channels_of_the_model(noise):
     grey = noise(1, 1, 5, 4)[0]
-    file = files.write_picture(grey, "PNG")
-    assert torch.equal(upload.prepared(file, 1), grey)
-    assert torch.equal(upload.prepared(file, 3), grey.expand(3, 5, 4))
+    assert torch.equal(upload.with_channels(grey, 1), grey)
+    assert torch.equal(upload.with_channels(grey, 3), grey.expand(3, 5, 4))
 
 
 def test_colour_becomes_grey_as_pillow_does_it(noise):
     colour = noise(1, 3, 16, 16)[0]
-    file = files.write_picture(colour, "PNG")
-    assert torch.equal(upload.prepared(file, 3), colour)
+    assert torch.equal(upload.with_channels(colour, 3), colour)
     expected = np.asarray(Image.fromarray(colour.permute(1, 2, 0).numpy()).convert("L"))
     # Pillow holds the same three weights to 16 bits, which moves a value across a half at most.
-    assert np.abs(upload.prepared(file, 1)[0].numpy().astype(int) - expected).max() <= 1
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_no_picture_is_refused(channels):
-    with pytest.raises(ValueError, match="expected a complete picture file, got 7 bytes"):
-        upload.prepared(b"nothing", channels)
+    assert np.abs(upload.with_channels(colour, 1)[0].numpy().astype(int) - expected).max() <= 1
 
 
 # --- through a model
@@ -99,6 +91,16 @@ def test_the_words_are_the_rulers(picture, name, quality):
     assert [row.note for row in view.rows] == ["", f"{size:,} bytes", f"{jpeg_size:,} bytes"]
 
 
+def test_the_rates_come_from_the_ruler(picture, monkeypatch):
+    before = upload.compare(picture, NAME, 7).caption
+    measured = metrics.bits_per_pixel
+    monkeypatch.setattr(metrics, "bits_per_pixel", lambda *of: 1000 * measured(*of))
+    after = upload.compare(picture, NAME, 7).caption
+    old, new = ([float(rate) for rate in re.findall(r"([\d.]+) bpp", text)] for text in (before, after))
+    assert len(new) == 2
+    assert new == pytest.approx([1000 * rate for rate in old], abs=0.51)  # of three decimals
+
+
 @pytest.mark.parametrize(("quality", "reached"), [(0, False), (7, True)])
 def test_a_jpeg_that_cannot_come_near_says_so(picture, quality, reached):
     """Two numbers a block are fewer bytes than the tables of any JPEG; 256 finely rounded ones are not."""
@@ -109,7 +111,7 @@ def test_a_jpeg_that_cannot_come_near_says_so(picture, quality, reached):
 @pytest.mark.parametrize(("ratio", "noted"), [(0.6, True), (0.8, True), (0.95, False), (1.05, False), (1.2, True)])
 def test_a_tenth_of_the_bytes_is_worth_a_note(picture, monkeypatch, ratio, noted):
     size = round(upload.by_blocks(picture, NAME, 7).size * ratio)
-    monkeypatch.setattr(upload, "jpeg_at", lambda *_: upload.Matched("JPEG", size, picture.flip(1)))
+    monkeypatch.setattr(upload, "jpeg_at", lambda *_: upload.Matched("JPEG", bytes(size), picture.flip(1)))
     assert ("No JPEG file of this picture comes nearer" in upload.compare(picture, NAME, 7).caption) == noted
 
 

@@ -90,6 +90,16 @@ def test_originals_are_the_first_of_each_class_or_of_one(dataset, images_of):
 
 
 @pytest.mark.parametrize("dataset", data.CLASSES)
+@pytest.mark.parametrize("count", [1, 6, 10, 25])
+def test_the_mixture_has_as_many_classes_as_fit_and_promises_no_more(dataset, count, samples):
+    sample = samples[dataset, "test"]
+    label_of = dict(zip([image.numpy().tobytes() for image in sample.images], sample.labels.tolist(), strict=True))
+    labels = [label_of[image.numpy().tobytes()] for image in views.originals(dataset, MIXED, count)]
+    assert len(set(labels)) == min(count, 10)
+    assert not re.search("each|every|all", MIXED), "which is wrong for a row of fewer than ten"
+
+
+@pytest.mark.parametrize("dataset", data.CLASSES)
 def test_every_group_fills_as_many_places_as_the_mixture(dataset):
     """A widget checks its count once, against the mixture, and lets the reader choose any group later."""
     with pytest.raises(ValueError, match="expected 1 to 50 images, got 51"):
@@ -108,7 +118,7 @@ def test_originals_are_those_of_the_sample_whatever_the_source(monkeypatch):
 
 @pytest.mark.parametrize("group", ["ship", "10", ""])
 def test_originals_refuse_unknown_groups(group):
-    with pytest.raises(ValueError, match=rf"expected 'one of each class' or a class out of .*'9'\), got '{group}'"):
+    with pytest.raises(ValueError, match=rf"expected 'mixed classes' or a class out of .*'9'\), got '{group}'"):
         views.originals("mnist", group)
 
 
@@ -151,9 +161,27 @@ def test_a_choice_that_is_not_there_is_refused(choice, message):
 
 
 def test_the_summary_is_arithmetic():
-    one = views.Coded(torch.zeros(2, 3, 4, 8), torch.tensor([2, 3]), torch.tensor([20.0, 30.0]), torch.ones(2) / 4)
+    sizes, rates = torch.tensor([2, 3]), torch.tensor([0.5, 0.75])
+    one = views.Coded(torch.zeros(2, 3, 4, 8), sizes, rates, torch.tensor([20.0, 30.0]), torch.ones(2) / 4)
     # 2.5 bytes are 20 bits on 32 pixels; 96 values of one byte each
     assert one.summary() == "2.5 bytes (0.625 bpp, 38.4 to 1), PSNR 25.00 dB, SSIM 0.250"
+
+
+def test_the_rates_come_from_the_ruler(monkeypatch):
+    choice, measured = Choice("mnist", "conv", 4, 3, "2", 1), metrics.bits_per_pixel
+    before = views.render(choice).caption
+    monkeypatch.setattr(metrics, "bits_per_pixel", lambda *of: 10 * measured(*of))
+    monkeypatch.setattr(metrics, "compression_ratio", lambda rate, channels: 4321.0)
+    caches = (views._coded, views.jpegs, views.jpeg_beside, views.render)
+    for cached in caches:
+        cached.cache_clear()
+    after = views.render(choice).caption
+    for cached in caches:
+        cached.cache_clear()
+    old, new = ([float(rate) for rate in re.findall(r"([\d.]+) bpp", text)] for text in (before, after))
+    assert len(new) == 3
+    assert new == pytest.approx([10 * rate for rate in old], abs=0.0051)  # of three decimals
+    assert after.count("4,321.0 to 1") == 3
 
 
 # --- JPEG beside it

@@ -65,7 +65,7 @@ def test_every_group_of_images(dataset):
         explorer.group.value = group
         check(explorer, Choice(dataset, "dense", explorer.size.options[0], group=group, count=1))
         seen.add(explorer.picture.value)
-    assert len(seen) == 10  # one image of each class is, of one image, that of the first class
+    assert len(seen) == 10  # of one image the mixture is the first class
 
 
 def test_every_quality(explorer):
@@ -114,6 +114,20 @@ def test_another_choice_keeps_what_it_can(explorer):
     check(explorer, Choice("cifar10", "dense", nearest, 3, "frog", 2))
     explorer.dataset.value = "mnist"
     check(explorer, Choice("mnist", "dense", nearest, 3, MIXED, 2))  # no frogs there
+
+
+def test_the_slider_never_stands_beyond_its_end(explorer):
+    """Options and index reach the browser one after the other; a handle beyond the end would move there and stay."""
+    stood = []
+    explorer.size.observe(lambda _: stood.append((explorer.size.index, len(explorer.size._options_labels))), "index")
+    explorer.size.observe(lambda change: stood.append((explorer.size.index, len(change.new))), "_options_labels")
+    for dataset, architecture in itertools.product(data.CLASSES, models.ARCHITECTURES):
+        for size in zoo.sizes("cifar10", "conv"):
+            explorer.dataset.value, explorer.architecture.value = "cifar10", "conv"
+            explorer.size.value = size
+            explorer.dataset.value, explorer.architecture.value = dataset, architecture
+    assert {length for _, length in stood} == {len(zoo.sizes(*family)) for family in FAMILIES}
+    assert [place for place in stood if place[0] >= place[1]] == []
 
 
 def test_a_change_of_data_is_shown_once(explorer, monkeypatch):
