@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from aelib import data, metrics, models, pretrain, train, zoo
+from aelib import data, metrics, models, pretrain, quantise, train, zoo
 
 SETTINGS = train.Settings(epochs=2, batch_size=64, learning_rate=4e-3)
 
@@ -99,10 +99,14 @@ def test_several_models_are_trained_in_processes(commands, folders, monkeypatch)
     assert {env["OMP_NUM_THREADS"] for _, env in run} == {"3"}
 
 
-def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples):
-    images = samples["mnist", "train"].images
-    settings = train.Settings(epochs=1, batch_size=256, loss="psnr")
-    pretrain.make("mnist-ordered-64", settings, source="sample", **folders)
+def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples, monkeypatch):
+    images, fit = samples["mnist", "train"].images[:15], quantise.fit
+    epoch = train.Epoch(1, 0.5, 0.5, 1e-3, 1.0)
+    monkeypatch.setattr(train, "fit", lambda *arguments, **options: [epoch])  # whatever it learns is not asked for here
+    monkeypatch.setattr(quantise, "fit", lambda model, images: fit(model, images[:10], probes=4))
+    monkeypatch.setattr(data, "load", lambda name, part, *, source: samples[name, part].take(slice(15)))
+    settings = train.Settings(epochs=1, loss="psnr")
+    assert pretrain.make("mnist-ordered-64", settings, source="sample", **folders).recipe["start"] == "own"
     parent = zoo.load("mnist-ordered-64", folder=folders["folder"])
     model = pretrain.fresh("mnist-residual-8", images, seed=0, folder=folders["folder"])
     assert torch.equal(model.encoder[-1].weight, parent.encoder[-1].weight[:8])
