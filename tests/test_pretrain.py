@@ -104,7 +104,7 @@ def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples,
     epoch = train.Epoch(1, 0.5, 0.5, 1e-3, 1.0)
     monkeypatch.setattr(train, "fit", lambda *arguments, **options: [epoch])  # whatever it learns is not asked for here
     monkeypatch.setattr(quantise, "fit", lambda model, images: fit(model, images[:10], probes=4))
-    monkeypatch.setattr(data, "load", lambda name, part, *, source: samples[name, part].take(slice(15)))
+    monkeypatch.setattr(data, "load", lambda name, part, *, source: samples[name, part].take(slice(80)))
     settings = train.Settings(epochs=1, loss="psnr")
     assert pretrain.make("mnist-ordered-64", settings, source="sample", **folders).recipe["start"] == "own"
     parent = zoo.load("mnist-ordered-64", folder=folders["folder"])

@@ -127,11 +127,11 @@ def test_cross_entropy_wants_logits(photographs):
         train.evaluate(model, photographs, loss="bce")
 
 
-def test_training_beats_the_start(photographs):
+def test_training_goes_on_from_the_start(photographs):
+    photographs = photographs[:100]
     model = models.build("residual", 8)
     model.start(photographs)
-    photographs = photographs[:200]
     before = train.evaluate(model, photographs, loss="psnr")
-    settings = train.Settings(epochs=3, batch_size=25, learning_rate=1e-3, loss="psnr", average=0.9, flips=True)
-    train.fit(model, photographs, photographs[:50], settings, device="cpu")
-    assert train.evaluate(model, photographs, loss="psnr") < before - 0.02
+    settings = train.Settings(epochs=3, batch_size=20, learning_rate=2e-4, loss="psnr", flips=True)
+    train.fit(model, photographs, photographs[:20], settings, device="cpu")
+    assert train.evaluate(model, photographs, loss="psnr") < before - 0.1  # dB
