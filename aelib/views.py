@@ -15,7 +15,10 @@ from aelib.quantise import QUALITIES
 
 ERROR_GAIN = 4
 MIXED = "mixed classes"  # not one of each: a row may be shorter than the list of classes
-LABELS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
+LABELS = {
+    **{"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"},
+    **{"residual": "residual", "ordered": "ordered"},
+}
 
 
 @dataclass(frozen=True)

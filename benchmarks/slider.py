@@ -1,7 +1,8 @@
 """How soon the slider answers, what it keeps in memory, how large its pages are: ``python benchmarks/slider.py``.
 
 Times in the kernel are those of a real one, with its messages on their way. Times in Chromium run from the key press to
-the decoded picture, one press after the other, and every picture was shown before.
+the decoded picture; every picture was shown before. They are taken twice: at the pace of a person who looks, and with
+each key pressed as soon as the picture of the last one is there, while its curve may still be on its way.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NOTEBOOK = HERE.parent / "notebooks" / "06_bottleneck_slider.ipynb"
 GIF = HERE.parent / "results" / "figures" / "degradation.gif"
 PACKAGES = ("aelib", "anywidget", "ipykernel", "ipywidgets", "jupyterlab", "playwright", "torch")
 MOVES = 50
+LOOK_MS = 300
 BATCHES = 20  # of MOVES; in one go, messages would pile up faster than the client reads them, and count as memory
 CLIENT_SECONDS = 300
 WATCH = """picture => {
@@ -146,7 +148,7 @@ def kernel_figures() -> dict[str, Any]:
     return figures | {"first_visit": summary(list(times.values())) | {"worst_model": slowest}}
 
 
-def key_to_picture(area: Locator, handle: Locator) -> dict[str, float]:
+def key_to_picture(area: Locator, handle: Locator) -> dict[str, dict[str, float]]:
     """Return the times from the key press to the decoded picture, back and forth over all sizes shown before."""
     page, steps = area.page, len(zoo.sizes("cifar10", "conv")) - 1
     area.evaluate("element => element.scrollIntoView()")
@@ -158,13 +160,20 @@ def key_to_picture(area: Locator, handle: Locator) -> dict[str, float]:
         page.keyboard.press("ArrowRight")
     picture.wait_for()
     area.evaluate(WATCH)
-    for move in range(MOVES):
-        page.keyboard.press("ArrowLeft" if move // steps % 2 == 0 else "ArrowRight")
-        page.wait_for_function("count => latencies.length === count", arg=move + 1)
-    return summary(page.evaluate("latencies"))
+    figures = {}
+    for pace, pause in (("looking", LOOK_MS), ("at once", 0)):
+        page.evaluate("latencies = []")
+        for move in range(MOVES):
+            page.wait_for_timeout(pause)
+            page.keyboard.press("ArrowLeft" if move // steps % 2 == 0 else "ArrowRight")
+            page.wait_for_function("count => latencies.length === count", arg=move + 1)
+        figures[pace] = summary(page.evaluate("latencies"))
+        page.keyboard.press("End")
+        page.wait_for_timeout(2 * LOOK_MS)
+    return figures
 
 
-def notebook_figures(browser: Browser) -> dict[str, float]:
+def notebook_figures(browser: Browser) -> dict[str, dict[str, float]]:
     """Return the times in notebook 06 in JupyterLab."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"AELIB_FAST": "", "AELIB_SOURCE": "sample"}
@@ -179,7 +188,7 @@ def notebook_figures(browser: Browser) -> dict[str, float]:
             return key_to_picture(area, cell.locator(".noUi-handle").nth(0))
 
 
-def page_figures(browser: Browser) -> tuple[dict[str, float], int]:
+def page_figures(browser: Browser) -> tuple[dict[str, dict[str, float]], int]:
     """Return the times on the page that needs no kernel, and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "explorer.html"

@@ -129,8 +129,8 @@ def test_real_payloads_lie_in_the_file_and_what_is_left_hardly_depends_on_the_pi
             rest = before + after
         rests.append(rest)
     first, second = rests
-    assert len(first) == len(second)
-    assert sum(a != b for a, b in zip(first, second, strict=True)) <= 12  # lengths and checksums
+    assert abs(len(first) - len(second)) <= 1  # WebP pads to an even length
+    assert sum(a != b for a, b in zip(first, second, strict=False)) <= 12  # lengths and checksums
 
 
 def test_the_header_of_a_standard_jpeg_is_the_625_bytes_that_others_measured():

@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aelib import data, files, markup, models, views, zoo
+from aelib import files, markup, pretrain, views, zoo
 from aelib.views import Choice, Row, View
 
 NAUGHTY = """<script>alert("1")</script> & 'more'"""
-FAMILIES = list(itertools.product(data.CLASSES, models.ARCHITECTURES))
+FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
 
 
 class Page(HTMLParser):

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from aelib import benchmark, codecs, data, markup, metrics, models, plots, upload, views, zoo
+from aelib import benchmark, codecs, data, markup, metrics, plots, pretrain, upload, views, zoo
 from aelib.files import read_picture
 from aelib.images import untile
 from aelib.views import MIXED, Choice
 
-FAMILIES = list(itertools.product(data.CLASSES, models.ARCHITECTURES))
+FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
 PIXELS = {"mnist": 28 * 28, "cifar10": 32 * 32}
 # Both ends and the middle; at the fine end of the photographs JPEG has files on both sides of the autoencoder's.
 CHOICES = [

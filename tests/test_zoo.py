@@ -92,7 +92,7 @@ def test_names_and_sizes_rise(folder):
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_rounded_leaves_the_model_as_it_is(architecture):
-    model = models.build(architecture, 4, channels=1, size=8)
+    model = models.build(architecture, 4, channels=1, size=8).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     copy = zoo.rounded(model)
     assert type(copy) is type(model)

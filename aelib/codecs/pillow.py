@@ -115,7 +115,7 @@ class Avif(PictureCodec):
     """AVIF, 4:4:4, by Pillow.
 
     The encoder (libaom) is tuned for PSNR, as everything here is measured in it: libavif's default from 1.4 on, tuned
-    for the eye, needs 6 % more bytes for the same PSNR on CIFAR-10 (`benchmarks/avif.py`).
+    for the eye, needs some 7 % more bytes for the same PSNR on CIFAR-10 (`benchmarks/avif.py`).
 
     Attributes
     ----------
