@@ -1,0 +1,327 @@
+"""The codec that is trained for rate and distortion: pictures of any size, all qualities, streams for every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aelib import entropy, exact, learned
+from aelib import images as im
+from aelib.codecs import lanes
+from aelib.codecs.base import MAX_PIXELS
+from aelib.prior import LEVELS, Rounding, mixed, mixture
+
+MAGIC, VERSION = b"L", 1
+MAX_SIDE = 4096
+EFFORTS = ("default", "slow", "best")
+_HEADER = struct.Struct(">sBH3sB")  # magic, version, model, (height - 1) and (width - 1) in 12 bits each, quality
+_BATCH = 1 << 18  # pixels at a time
+_STRIP = 2048  # latent places at a time
+_STEPS, _RATE, _HOT, _COLD = 60, 0.04, 0.5, 0.1  # of the refinement: steps, learning rate, temperatures
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a stream says: `latents` in 16ths, their `symbols`, and the `scales` that these are coded with.
+
+    All are int64 (N, K, h, w).
+    """
+
+    latents: entropy.Int64
+    symbols: entropy.Int64
+    scales: entropy.Int64
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model as a codec for pictures from 1x1 to 4096x4096 pixels.
+
+    A stream is eight bytes of header (magic, version, model, height, width, quality) and the range-coded symbols. The
+    symbols decoded are the encoder's own on every machine (see `aelib.exact`); so are the pictures, but for a few
+    values that another order of summation may round to a neighbour.
+
+    Attributes
+    ----------
+    model : aelib.learned.Model
+        Transforms, and the float prior that `effort` "best" searches with.
+    prior : aelib.exact.Integer
+    sensitivity : Tensor
+        (K,), see `aelib.learned.sensitivity`; the searches go by it.
+    quality : float
+        0 (smallest) to 7 (best); the stream holds it in 255 parts.
+    effort : {"default", "slow", "best"}
+        "slow" chooses between the two nearest values of a latent by what they cost in bits and in the picture; "best"
+        first moves the latents themselves. Decoding is the same.
+    """
+
+    model: learned.Model = field(repr=False)
+    prior: exact.Integer = field(repr=False)
+    sensitivity: Tensor = field(repr=False)
+    quality: float = 7.0
+    effort: str = "default"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quality, int | float) or not 0 <= self.quality <= LEVELS - 1:
+            raise ValueError(f"expected a quality from 0 to {LEVELS - 1}, got {self.quality!r}")
+        if self.effort not in EFFORTS:
+            raise ValueError(f"expected an effort out of {EFFORTS}, got {self.effort!r}")
+
+    @classmethod
+    def of(cls, model: learned.Model, images: Tensor) -> Learned:
+        """Return the codec of a trained model, as it will be loaded from disk.
+
+        Parameters
+        ----------
+        model : Model
+        images : Tensor
+            uint8, (N, C, H, W), training images to measure the sensitivity on.
+        """
+        floats = im.to_float(images).to(model.gain.device)
+        trained = cls(model, exact.Integer.of(model.prior), learned.sensitivity(model, floats).cpu())
+        return cls.from_tensors(trained.tensors(), model.design)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], design: learned.Design, quality: float = 7.0) -> Learned:
+        """Return the codec that `tensors` describes.
+
+        Raises
+        ------
+        KeyError, RuntimeError, ValueError
+            Tensors are missing, or not those of a model of this design.
+        """
+        lows = tensors["lows"].long().tolist()
+        ends = np.cumsum([2 - 2 * low for low in lows])
+        columns = np.split(tensors["tables"].long().numpy(), ends[:-1])
+        tables = [entropy.Table(low, column) for low, column in zip(lows, columns, strict=True)]
+        integers = {name[6:]: value.long().numpy() for name, value in tensors.items() if name.startswith("prior.")}
+        prior = exact.Integer(integers, tuple(tables))
+        model = learned.Model(design)
+        floats = {f"prior.{name}": value for name, value in prior.floats().state_dict().items()}
+        transforms = {name: tensors[name].float() for name in model.state_dict() if name not in floats}
+        model.load_state_dict(floats | transforms)
+        return cls(model.eval().requires_grad_(False), prior, tensors["sensitivity"], quality)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that `from_tensors` needs, the transforms in float16 and the prior in whole numbers."""
+        state = self.model.state_dict()
+        networks = {name: value.cpu().half() for name, value in state.items() if not name.startswith("prior.")}
+        integers = {f"prior.{name}": torch.from_numpy(value).int() for name, value in self.prior.values.items()}
+        tables = {
+            "lows": torch.tensor([table.low for table in self.prior.tables]).int(),
+            "tables": torch.from_numpy(np.concatenate([table.frequencies for table in self.prior.tables])).int(),
+            "sensitivity": self.sensitivity,
+        }
+        return networks | integers | tables
+
+    @property
+    def name(self) -> str:
+        """The codec and its settings."""
+        return f"learned q{self.quality:g}" + (f" {self.effort}" if self.effort != "default" else "")
+
+    @cached_property
+    def _model_id(self) -> int:
+        """16 bits that tell this model from others."""
+        parts = [value.contiguous().numpy().tobytes() for _, value in sorted(self.tensors().items())]
+        return int.from_bytes(hashlib.sha256(b"".join(parts)).digest()[:2], "big")
+
+    @property
+    def _level(self) -> int:
+        """The quality byte."""
+        return round(self.quality * 255 / (LEVELS - 1))
+
+    def encode(self, images: Tensor) -> list[bytes]:
+        """Turn uint8 images (N, C, H, W) with the model's channels into N streams."""
+        height, width = im.check(images, channels=self.model.design.channels).shape[2:]
+        if max(height, width) > MAX_SIDE:
+            raise ValueError(f"expected at most {MAX_SIDE} rows and columns, got {height} and {width}")
+        size = ((height - 1) << 12 | (width - 1)).to_bytes(3, "big")
+        start = _HEADER.pack(MAGIC, VERSION, self._model_id, size, self._level)
+        streams: list[bytes] = []
+        for part in torch.split(images, max(1, _BATCH // (height * width))):
+            found = self.quantise(part)
+            streams += [start + payload for payload in lanes.write(self.prior, found.symbols, found.scales)]
+        return streams
+
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N streams of this model, of any quality and of pictures of one size, into uint8 images (N, C, H, W).
+
+        Parameters
+        ----------
+        streams : sequence of bytes
+        max_pixels : int
+            Streams that claim a larger picture are refused before they are decoded.
+
+        Raises
+        ------
+        ValueError
+            A stream is foreign, of another version or model, too large, of another size than the first, or longer
+            than any that `encode` writes.
+        """
+        height, width, levels = self._check_headers(streams, max_pixels)
+        pictures, count = [], max(1, _BATCH // (height * width))
+        for at in range(0, len(streams), count):
+            own = levels[at : at + count]
+            pictures.append(self._pictures(self._read(streams[at : at + count], own, height, width), own))
+        return torch.cat(pictures)[:, :, :height, :width]
+
+    def payload(self, stream: bytes) -> bytes:
+        """Return the range-coded symbols."""
+        self._check_headers([stream], MAX_SIDE**2)
+        return stream[_HEADER.size :]
+
+    def latents(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> entropy.Int64:
+        """Return what `decode` makes pictures of: the latents, in 16ths of a step, int64 (N, K, h, w)."""
+        height, width, levels = self._check_headers(streams, max_pixels)
+        return self._read(streams, levels, height, width)
+
+    def quantise(self, images: Tensor) -> Quantised:
+        """Return what `encode` writes of uint8 images (N, C, H, W), all at once."""
+        height, width, design = *images.shape[2:], self.model.design
+        stride, level = design.stride, np.full(len(images), self._level)
+        rows, columns = (torch.arange(-(-side // stride) * stride).clamp(max=side - 1) for side in (height, width))
+        x = im.to_float(images[:, :, rows][:, :, :, columns])
+        shares = _shares(level)
+        with torch.no_grad():
+            y = _by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
+        plain = self._rounded(y, level)
+        if self.effort == "default":
+            return plain
+        price = design.price(_qualities(level))
+        steps = mixed(shares, self.model.restore).exp2() ** 2 * self.sensitivity[:, None, None]
+        weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
+        found = [plain, self._rounded(y, level, weights)]
+        if self.effort == "best":
+            found.append(self._rounded(self._refined(x, y, shares, price), level, weights))
+        chosen = np.argmin([self._costs(images, one, level, price) for one in found], axis=0)
+        parts = [(one.latents, one.symbols, one.scales) for one in found]
+        return Quantised(*(np.stack(kind)[chosen, np.arange(len(images))] for kind in zip(*parts, strict=True)))
+
+    def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
+        """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
+        exact_y, size = y.double().numpy(), self.prior.channels // self.prior.groups
+        kept: list[tuple[entropy.Int64, entropy.Int64]] = []
+
+        def choose(index: int, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
+            own = slice(index * size, (index + 1) * size)
+            residuals = exact_y[:, own] - means / (1 << exact.MEAN_BITS)
+            symbols = np.rint(residuals).clip(-exact.SYMBOL, exact.SYMBOL).astype(np.int64)
+            if weights is not None:
+                nearer = symbols - np.sign(symbols)
+                saved = self.prior.bits(symbols, scales) - self.prior.bits(nearer, scales)
+                added = weights[:, own] * ((nearer - residuals) ** 2 - (symbols - residuals) ** 2)
+                symbols = np.where(saved > added, nearer, symbols)
+            kept.append((symbols, scales))
+            return symbols
+
+        latents = self.prior.walk(levels, *y.shape[2:], choose)
+        symbols, scales = (np.concatenate(kind, axis=1) for kind in zip(*kept, strict=True))
+        return Quantised(latents, symbols, scales)
+
+    def _refined(self, x: Tensor, y: Tensor, shares: Tensor, price: Tensor) -> Tensor:
+        """Move latents to where bits and error of the picture together cost least."""
+        moved = y.clone().requires_grad_(True)
+        optimizer, generator = torch.optim.Adam([moved], lr=_RATE), torch.Generator().manual_seed(0)
+        for step in range(_STEPS):
+            rounding = annealed(_HOT * (_COLD / _HOT) ** (step / (_STEPS - 1)), generator)
+            bits, latents = self.model.prior(moved, shares, rounding)
+            cost = learned.costs(x, self.model.synthesise(latents, shares), bits, price).sum()
+            optimizer.zero_grad()
+            cost.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return moved.detach()
+
+    def _costs(self, images: Tensor, found: Quantised, levels: entropy.Int64, price: Tensor) -> Floats:
+        """Return bits per pixel plus lambda * 255**2 * MSE, (N,), with the true bits and pictures."""
+        bits = self.prior.bits(found.symbols, found.scales).sum(axis=(1, 2, 3))
+        restored = self._pictures(found.latents, levels)[:, :, : images.shape[2], : images.shape[3]]
+        floats: Floats = learned.costs(
+            im.to_float(images), im.to_float(restored), torch.from_numpy(bits), price
+        ).numpy()
+        return floats
+
+    @torch.no_grad()
+    def _pictures(self, latents: entropy.Int64, levels: entropy.Int64) -> Tensor:
+        """Return the uint8 pictures (N, C, H, W) of latents, H and W multiples of the stride."""
+        shares, design = _shares(levels), self.model.design
+        z = torch.from_numpy(latents).float() / (1 << exact.MEAN_BITS)
+        return im.to_uint8(
+            _by_strips(lambda part: self.model.synthesise(part, shares), z, 1, design.stride, design.margin)
+        )
+
+    def _read(self, streams: Sequence[bytes], levels: entropy.Int64, height: int, width: int) -> entropy.Int64:
+        rows, columns = (-(-side // self.model.design.stride) for side in (height, width))
+        reader = lanes.Reader(self.prior, [stream[_HEADER.size :] for stream in streams], rows * columns)
+        return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales))
+
+    def _check_headers(self, streams: Sequence[bytes], max_pixels: int) -> tuple[int, int, entropy.Int64]:
+        """Return height, width and quality bytes."""
+        if not streams:
+            raise ValueError("expected one or more streams, got none")
+        sizes, levels = set(), []
+        for stream in streams:
+            if len(stream) < _HEADER.size:
+                raise ValueError(f"expected a header of {_HEADER.size} bytes, got a stream of {len(stream)}")
+            magic, version, model, size, level = _HEADER.unpack_from(stream)
+            if (magic, version) != (MAGIC, VERSION):
+                raise ValueError(f"expected a stream of {MAGIC!r} version {VERSION}, got {magic!r} version {version}")
+            if model != self._model_id:
+                raise ValueError(f"expected a stream of model {self._model_id:04x}, got one of model {model:04x}")
+            height, width = (number + 1 for number in divmod(int.from_bytes(size, "big"), MAX_SIDE))
+            if height * width > max_pixels:
+                raise ValueError(f"expected at most {max_pixels} pixels, got {height}x{width}")
+            sizes.add((height, width))
+            levels.append(level)
+        if len(sizes) > 1:
+            raise ValueError(f"expected pictures of one size, got sizes {sorted(sizes)}")
+        return *sizes.pop(), np.array(levels)
+
+
+def annealed(temperature: float, generator: torch.Generator) -> Rounding:
+    """Return a rounding that is soft, and random, the more so the higher the temperature.
+
+    Stochastic Gumbel annealing (Yang, Bamler and Mandt, Improving inference for neural image compression, 2020).
+    """
+
+    def rounding(residual: Tensor) -> tuple[Tensor, Tensor]:
+        below = residual.detach().floor()
+        share = (residual - below).clamp(1e-4, 1 - 1e-4)
+        chance = torch.rand(residual.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+        preference = (torch.atanh(share) - torch.atanh(1 - share)) / temperature + torch.logit(chance)
+        soft = below + torch.sigmoid(preference / temperature)
+        return soft, soft
+
+    return rounding
+
+
+def _qualities(levels: entropy.Int64) -> Tensor:
+    return torch.from_numpy(levels) * ((LEVELS - 1) / 255)
+
+
+def _shares(levels: entropy.Int64) -> Tensor:
+    return mixture(_qualities(levels).float())
+
+
+def _by_strips(function: Callable[[Tensor], Tensor], x: Tensor, stride: int, scale: int, margin: int) -> Tensor:
+    """Apply a function strip by strip, which bounds its memory.
+
+    `stride` rows of `x` give `scale` rows; `margin` times as many of them around a strip have a say in it.
+    """
+    total, wide = x.shape[2] // stride, x.shape[3] // stride
+    rows = max(1, _STRIP // wide)
+    if total <= rows + 2 * margin:
+        return function(x)
+    parts = []
+    for first in range(0, total, rows):
+        low, high = max(0, first - margin), min(total, first + rows + margin)
+        out = function(x[:, :, low * stride : high * stride])
+        parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
+    return torch.cat(parts, dim=2)
