@@ -51,6 +51,11 @@ def integer_mixture(levels: Int64) -> Int64:
     return shares
 
 
+def qualities(levels: Int64) -> Tensor:
+    """Return the qualities (N,), from 0 to 7, of quality bytes."""
+    return torch.from_numpy(levels).float() * ((LEVELS - 1) / 255)
+
+
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Divide whole numbers in float64 by 2**bits and round to the nearest, halves up: exact."""
     return torch.floor((x + (1 << bits >> 1)) / (1 << bits))
@@ -108,10 +113,25 @@ class Integer:
         prior.load_state_dict({**state, "units": state["units"].log2()})
         return prior
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all numbers as int32, for `from_tensors`."""
+        values = {f"prior.{name}": torch.from_numpy(value).int() for name, value in self.values.items()}
+        frequencies = torch.from_numpy(np.concatenate([table.frequencies for table in self.tables])).int()
+        return {**values, "frequencies": frequencies, "lows": torch.tensor([t.low for t in self.tables]).int()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Integer:
+        """Return the prior whose numbers are among `tensors`; KeyError or ValueError if they are not."""
+        lows = tensors["lows"].long().tolist()
+        columns = np.split(tensors["frequencies"].long().numpy(), np.cumsum([2 - 2 * low for low in lows])[:-1])
+        tables = tuple(entropy.Table(low, column) for low, column in zip(lows, columns, strict=True))
+        values = {name[6:]: value.long().numpy() for name, value in tensors.items() if name.startswith("prior.")}
+        return cls(values, tables)
+
     @property
     def channels(self) -> int:
         """C."""
-        return self.values["units"].shape[1]
+        return int(self.values["units"].shape[1])
 
     @property
     def groups(self) -> int:

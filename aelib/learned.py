@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aelib.prior import LEVELS, Prior, Rounding, hard, mixed, mixture
+from aelib.prior import LEVELS, Prior, Rounding, annealed, hard, mixed, mixture
 from aelib.residual import Residual
+
+_PLACES = 2048  # of latents at a time
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Design:
     @property
     def stride(self) -> int:
         """How many rows and columns of pixels one latent stands for."""
-        return 1 << len(self.widths)
+        return math.prod(2 for _ in self.widths)
 
     @property
     def margin(self) -> int:
@@ -54,7 +57,19 @@ class Design:
         >>> Design().price(torch.tensor([0.0, 7.0]))
         tensor([0.0008, 0.1500])
         """
-        return self.low * (self.high / self.low) ** (quality / (LEVELS - 1))
+        prices: Tensor = self.low * (self.high / self.low) ** (quality / (LEVELS - 1))
+        return prices
+
+
+def fields(design: Design) -> dict[str, Any]:
+    """Return the fields of a design as JSON has them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(design).items()}
+
+
+def design(stored: Mapping[str, Any]) -> Design:
+    """Return the design with the fields that JSON had."""
+    values: dict[str, Any] = {name: tuple(own) if isinstance(own, list) else own for name, own in stored.items()}
+    return Design(**values)
 
 
 DESIGNS = {
@@ -83,7 +98,7 @@ class Model(nn.Module):
     def __init__(self, design: Design) -> None:
         super().__init__()
         self.design = design
-        self.bfloat16 = False  # whether the transforms compute in it
+        self.autocast = False  # whether the transforms compute in bfloat16
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         channels = design.channels
@@ -122,12 +137,8 @@ class Model(nn.Module):
         bits, latents = self.prior(self.analyse(x, shares), shares, rounding)
         return bits, self.synthesise(latents, shares)
 
-    def ahead_of_rounding(self) -> Iterable[nn.Parameter]:
-        """Return the parameters that decide on the latents."""
-        return [*self.encoder.parameters(), self.gain]
-
     def _run(self, network: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
             out: Tensor = network(x)
         return out.float()
 
@@ -176,3 +187,46 @@ def costs(images: Tensor, restored: Tensor, bits: Tensor, prices: Tensor) -> Ten
     """
     pixels = images.shape[2] * images.shape[3]
     return bits / pixels + prices * 255**2 * (images - restored).square().flatten(1).mean(dim=1)
+
+
+def refined(
+    model: Model, images: Tensor, y: Tensor, shares: Tensor, prices: Tensor, *, steps: int = 60, rate: float = 0.04
+) -> Tensor:
+    """Move latents (N, K, h, w) to where `costs` are least, and return them.
+
+    Parameters
+    ----------
+    model : Model
+        Stays as it is.
+    images, y, shares, prices : Tensor
+        float images (N, C, H, W), their latents, and what `Model.analyse` and `costs` take.
+    steps : int
+        Of Adam, while the rounding cools down.
+    rate : float
+        Adam's learning rate, in steps of quantisation.
+    """
+    moved = y.clone().requires_grad_(True)
+    optimizer, generator = torch.optim.Adam([moved], lr=rate), torch.Generator().manual_seed(0)
+    for step in range(steps):
+        rounding = annealed(0.5 * 0.2 ** (step / steps), generator)
+        bits, latents = model.prior(moved, shares, rounding)
+        (moved.grad,) = torch.autograd.grad(costs(images, model.synthesise(latents, shares), bits, prices).sum(), moved)
+        optimizer.step()
+    return moved.detach()
+
+
+def by_strips(function: Callable[[Tensor], Tensor], x: Tensor, stride: int, scale: int, margin: int) -> Tensor:
+    """Apply a function strip by strip, which bounds its memory.
+
+    `stride` rows of `x` give `scale` rows; `margin` times as many of them around a strip have a say in it.
+    """
+    total, wide = x.shape[2] // stride, x.shape[3] // stride
+    rows = max(1, _PLACES // wide)
+    if total <= rows + 2 * margin:
+        return function(x)
+    parts = []
+    for first in range(0, total, rows):
+        low, high = max(0, first - margin), min(total, first + rows + margin)
+        out = function(x[:, :, low * stride : high * stride])
+        parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
+    return torch.cat(parts, dim=2)

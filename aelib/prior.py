@@ -49,6 +49,23 @@ def noisy(generator: torch.Generator) -> Rounding:
     return rounding
 
 
+def annealed(temperature: float, generator: torch.Generator) -> Rounding:
+    """Return a rounding that is soft, and random, the more so the higher the temperature.
+
+    Stochastic Gumbel annealing (Yang, Bamler and Mandt, Improving inference for neural image compression, 2020).
+    """
+
+    def rounding(residual: Tensor) -> tuple[Tensor, Tensor]:
+        below = residual.detach().floor()
+        share = (residual - below).clamp(1e-4, 1 - 1e-4)
+        chance = torch.rand(residual.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+        preference = (torch.atanh(share) - torch.atanh(1 - share)) / temperature + torch.logit(chance)
+        soft = below + torch.sigmoid(preference / temperature)
+        return soft, soft
+
+    return rounding
+
+
 def information(residual: Tensor, octaves: Tensor) -> Tensor:
     """Return the bits of residuals under a Gaussian of scale ``FINEST * 2**octaves`` over intervals of width 1."""
     size, spread = residual.abs(), FINEST * math.sqrt(2) * torch.exp2(octaves)
@@ -67,7 +84,8 @@ class _Floor(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] * ((ctx.saved_tensors[0] >= 0) | (gradients[0] < 0))
+        passed: Tensor = gradients[0] * ((ctx.saved_tensors[0] >= 0) | (gradients[0] < 0))
+        return passed
 
 
 class Prior(nn.Module):
@@ -100,7 +118,7 @@ class Prior(nn.Module):
         self.inner = nn.ModuleList([nn.Conv2d(width, hidden, 3, padding=1, bias=False) for width in widths])
         self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * self.size, 1, bias=False) for _ in widths])
         for layer in self.outer:
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.weight)
 
     def forward(self, y: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
         """Quantise float latents and return their information in bits, (N,), and what the decoder gets, (N, C, h, w).
@@ -114,17 +132,17 @@ class Prior(nn.Module):
         rounding : callable
             Maps residuals to those that are charged and those that are kept: `hard`, or what `noisy` returns.
         """
-        units = mixed(shares, self.units.exp2()).split(self.size, dim=1)
-        inverses = mixed(shares, (-self.units).exp2()).split(self.size, dim=1)
+        units = torch.split(mixed(shares, self.units.exp2()), self.size, dim=1)
+        inverses = torch.split(mixed(shares, (-self.units).exp2()), self.size, dim=1)
         latents: list[Tensor] = []
         context: list[Tensor] = []
         bits = y.new_zeros(len(y))
-        for index, own in enumerate(y.split(self.size, dim=1)):
+        for index, own in enumerate(torch.split(y, self.size, dim=1)):
             found = mixed(shares, self.biases[index])
             if index:
                 hidden = self.inner[index - 1](torch.cat(context, dim=1)) + mixed(shares, self.shifts[index - 1])
                 found = found + self.outer[index - 1](torch.relu(hidden))
-            mean, octaves = found.split(self.size, dim=1)
+            mean, octaves = torch.split(found, self.size, dim=1)
             mean = mean * units[index]
             charged, kept = rounding(own - mean)
             bits = bits + information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1)  # type: ignore[no-untyped-call]

@@ -49,10 +49,9 @@ def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
     rows, scales = _laid(symbols, 0), _laid(scales, FILLING)
     starts, frequencies, escaped = prior.intervals(rows, scales)
     encoder = entropy.Encoder(rows.shape[1], len(rows))
-    for step, some in enumerate(escaped.any(axis=1)):
+    for step, some in enumerate(escaped):
         encoder.encode(starts[step], frequencies[step])
-        if some:
-            at = np.flatnonzero(escaped[step])
+        if len(at := np.flatnonzero(some)):
             encoder.encode(rows[step, at] + (1 << ESCAPE_BITS >> 1), np.ones_like(at), at, ESCAPE_BITS)
     parts = encoder.finish()
     if own == 1:

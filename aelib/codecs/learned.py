@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,17 +14,13 @@ from torch import Tensor
 
 from aelib import entropy, exact, learned
 from aelib import images as im
-from aelib.codecs import lanes
+from aelib.codecs import header, lanes
 from aelib.codecs.base import MAX_PIXELS
-from aelib.prior import LEVELS, Rounding, mixed, mixture
+from aelib.prior import LEVELS, mixed, mixture
 
-MAGIC, VERSION = b"L", 1
-MAX_SIDE = 4096
+MAGIC = b"L"
 EFFORTS = ("default", "slow", "best")
-_HEADER = struct.Struct(">sBH3sB")  # magic, version, model, (height - 1) and (width - 1) in 12 bits each, quality
 _BATCH = 1 << 18  # pixels at a time
-_STRIP = 2048  # latent places at a time
-_STEPS, _RATE, _HOT, _COLD = 60, 0.04, 0.5, 0.1  # of the refinement: steps, learning rate, temperatures
 Floats = npt.NDArray[np.float64]
 
 
@@ -98,12 +93,7 @@ class Learned:
         KeyError, RuntimeError, ValueError
             Tensors are missing, or not those of a model of this design.
         """
-        lows = tensors["lows"].long().tolist()
-        ends = np.cumsum([2 - 2 * low for low in lows])
-        columns = np.split(tensors["tables"].long().numpy(), ends[:-1])
-        tables = [entropy.Table(low, column) for low, column in zip(lows, columns, strict=True)]
-        integers = {name[6:]: value.long().numpy() for name, value in tensors.items() if name.startswith("prior.")}
-        prior = exact.Integer(integers, tuple(tables))
+        prior = exact.Integer.from_tensors(tensors)
         model = learned.Model(design)
         floats = {f"prior.{name}": value for name, value in prior.floats().state_dict().items()}
         transforms = {name: tensors[name].float() for name in model.state_dict() if name not in floats}
@@ -114,13 +104,7 @@ class Learned:
         """Return all that `from_tensors` needs, the transforms in float16 and the prior in whole numbers."""
         state = self.model.state_dict()
         networks = {name: value.cpu().half() for name, value in state.items() if not name.startswith("prior.")}
-        integers = {f"prior.{name}": torch.from_numpy(value).int() for name, value in self.prior.values.items()}
-        tables = {
-            "lows": torch.tensor([table.low for table in self.prior.tables]).int(),
-            "tables": torch.from_numpy(np.concatenate([table.frequencies for table in self.prior.tables])).int(),
-            "sensitivity": self.sensitivity,
-        }
-        return networks | integers | tables
+        return {**networks, **self.prior.tensors(), "sensitivity": self.sensitivity}
 
     @property
     def name(self) -> str:
@@ -141,10 +125,9 @@ class Learned:
     def encode(self, images: Tensor) -> list[bytes]:
         """Turn uint8 images (N, C, H, W) with the model's channels into N streams."""
         height, width = im.check(images, channels=self.model.design.channels).shape[2:]
-        if max(height, width) > MAX_SIDE:
-            raise ValueError(f"expected at most {MAX_SIDE} rows and columns, got {height} and {width}")
-        size = ((height - 1) << 12 | (width - 1)).to_bytes(3, "big")
-        start = _HEADER.pack(MAGIC, VERSION, self._model_id, size, self._level)
+        if max(height, width) > header.MAX_SIDE:
+            raise ValueError(f"expected at most {header.MAX_SIDE} rows and columns, got {height} and {width}")
+        start = header.pack_picture(MAGIC, self._model_id, height, width, self._level)
         streams: list[bytes] = []
         for part in torch.split(images, max(1, _BATCH // (height * width))):
             found = self.quantise(part)
@@ -175,8 +158,8 @@ class Learned:
 
     def payload(self, stream: bytes) -> bytes:
         """Return the range-coded symbols."""
-        self._check_headers([stream], MAX_SIDE**2)
-        return stream[_HEADER.size :]
+        self._check_headers([stream], header.MAX_SIDE**2)
+        return stream[header.SIZE :]
 
     def latents(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> entropy.Int64:
         """Return what `decode` makes pictures of: the latents, in 16ths of a step, int64 (N, K, h, w)."""
@@ -191,16 +174,16 @@ class Learned:
         x = im.to_float(images[:, :, rows][:, :, :, columns])
         shares = _shares(level)
         with torch.no_grad():
-            y = _by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
+            y = learned.by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
         plain = self._rounded(y, level)
         if self.effort == "default":
             return plain
-        price = design.price(_qualities(level))
+        price = design.price(exact.qualities(level))
         steps = mixed(shares, self.model.restore).exp2() ** 2 * self.sensitivity[:, None, None]
         weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
         found = [plain, self._rounded(y, level, weights)]
         if self.effort == "best":
-            found.append(self._rounded(self._refined(x, y, shares, price), level, weights))
+            found.append(self._rounded(learned.refined(self.model, x, y, shares, price), level, weights))
         chosen = np.argmin([self._costs(images, one, level, price) for one in found], axis=0)
         parts = [(one.latents, one.symbols, one.scales) for one in found]
         return Quantised(*(np.stack(kind)[chosen, np.arange(len(images))] for kind in zip(*parts, strict=True)))
@@ -222,22 +205,9 @@ class Learned:
             kept.append((symbols, scales))
             return symbols
 
-        latents = self.prior.walk(levels, *y.shape[2:], choose)
+        latents = self.prior.walk(levels, y.shape[2], y.shape[3], choose)
         symbols, scales = (np.concatenate(kind, axis=1) for kind in zip(*kept, strict=True))
         return Quantised(latents, symbols, scales)
-
-    def _refined(self, x: Tensor, y: Tensor, shares: Tensor, price: Tensor) -> Tensor:
-        """Move latents to where bits and error of the picture together cost least."""
-        moved = y.clone().requires_grad_(True)
-        optimizer, generator = torch.optim.Adam([moved], lr=_RATE), torch.Generator().manual_seed(0)
-        for step in range(_STEPS):
-            rounding = annealed(_HOT * (_COLD / _HOT) ** (step / (_STEPS - 1)), generator)
-            bits, latents = self.model.prior(moved, shares, rounding)
-            cost = learned.costs(x, self.model.synthesise(latents, shares), bits, price).sum()
-            optimizer.zero_grad()
-            cost.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return moved.detach()
 
     def _costs(self, images: Tensor, found: Quantised, levels: entropy.Int64, price: Tensor) -> Floats:
         """Return bits per pixel plus lambda * 255**2 * MSE, (N,), with the true bits and pictures."""
@@ -254,74 +224,27 @@ class Learned:
         shares, design = _shares(levels), self.model.design
         z = torch.from_numpy(latents).float() / (1 << exact.MEAN_BITS)
         return im.to_uint8(
-            _by_strips(lambda part: self.model.synthesise(part, shares), z, 1, design.stride, design.margin)
+            learned.by_strips(lambda part: self.model.synthesise(part, shares), z, 1, design.stride, design.margin)
         )
 
     def _read(self, streams: Sequence[bytes], levels: entropy.Int64, height: int, width: int) -> entropy.Int64:
         rows, columns = (-(-side // self.model.design.stride) for side in (height, width))
-        reader = lanes.Reader(self.prior, [stream[_HEADER.size :] for stream in streams], rows * columns)
+        reader = lanes.Reader(self.prior, [stream[header.SIZE :] for stream in streams], rows * columns)
         return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales))
 
     def _check_headers(self, streams: Sequence[bytes], max_pixels: int) -> tuple[int, int, entropy.Int64]:
         """Return height, width and quality bytes."""
         if not streams:
             raise ValueError("expected one or more streams, got none")
-        sizes, levels = set(), []
-        for stream in streams:
-            if len(stream) < _HEADER.size:
-                raise ValueError(f"expected a header of {_HEADER.size} bytes, got a stream of {len(stream)}")
-            magic, version, model, size, level = _HEADER.unpack_from(stream)
-            if (magic, version) != (MAGIC, VERSION):
-                raise ValueError(f"expected a stream of {MAGIC!r} version {VERSION}, got {magic!r} version {version}")
-            if model != self._model_id:
-                raise ValueError(f"expected a stream of model {self._model_id:04x}, got one of model {model:04x}")
-            height, width = (number + 1 for number in divmod(int.from_bytes(size, "big"), MAX_SIDE))
+        found = [header.unpack_picture(stream, MAGIC, self._model_id) for stream in streams]
+        sizes = {(height, width) for height, width, _ in found}
+        for height, width in sizes:
             if height * width > max_pixels:
                 raise ValueError(f"expected at most {max_pixels} pixels, got {height}x{width}")
-            sizes.add((height, width))
-            levels.append(level)
         if len(sizes) > 1:
             raise ValueError(f"expected pictures of one size, got sizes {sorted(sizes)}")
-        return *sizes.pop(), np.array(levels)
-
-
-def annealed(temperature: float, generator: torch.Generator) -> Rounding:
-    """Return a rounding that is soft, and random, the more so the higher the temperature.
-
-    Stochastic Gumbel annealing (Yang, Bamler and Mandt, Improving inference for neural image compression, 2020).
-    """
-
-    def rounding(residual: Tensor) -> tuple[Tensor, Tensor]:
-        below = residual.detach().floor()
-        share = (residual - below).clamp(1e-4, 1 - 1e-4)
-        chance = torch.rand(residual.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
-        preference = (torch.atanh(share) - torch.atanh(1 - share)) / temperature + torch.logit(chance)
-        soft = below + torch.sigmoid(preference / temperature)
-        return soft, soft
-
-    return rounding
-
-
-def _qualities(levels: entropy.Int64) -> Tensor:
-    return torch.from_numpy(levels) * ((LEVELS - 1) / 255)
+        return *sizes.pop(), np.array([level for _, _, level in found])
 
 
 def _shares(levels: entropy.Int64) -> Tensor:
-    return mixture(_qualities(levels).float())
-
-
-def _by_strips(function: Callable[[Tensor], Tensor], x: Tensor, stride: int, scale: int, margin: int) -> Tensor:
-    """Apply a function strip by strip, which bounds its memory.
-
-    `stride` rows of `x` give `scale` rows; `margin` times as many of them around a strip have a say in it.
-    """
-    total, wide = x.shape[2] // stride, x.shape[3] // stride
-    rows = max(1, _STRIP // wide)
-    if total <= rows + 2 * margin:
-        return function(x)
-    parts = []
-    for first in range(0, total, rows):
-        low, high = max(0, first - margin), min(total, first + rows + margin)
-        out = function(x[:, :, low * stride : high * stride])
-        parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
-    return torch.cat(parts, dim=2)
+    return mixture(exact.qualities(levels))
