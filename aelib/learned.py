@@ -44,12 +44,12 @@ class Design:
     @property
     def stride(self) -> int:
         """How many rows and columns of pixels one latent stands for."""
-        return math.prod(2 for _ in self.widths)
+        return 1 << len(self.widths)
 
     @property
     def margin(self) -> int:
         """How many latents away a pixel can still change one, and be changed by one."""
-        return math.ceil(sum(2 * count / 2**depth for depth, count in enumerate(reversed(self.blocks))))
+        return math.ceil(sum(2 * count * 0.5**depth for depth, count in enumerate(reversed(self.blocks))))
 
     def price(self, quality: Tensor) -> Tensor:
         """Return lambda at fractional qualities from 0 to 7.

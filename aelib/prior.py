@@ -118,7 +118,7 @@ class Prior(nn.Module):
         self.inner = nn.ModuleList([nn.Conv2d(width, hidden, 3, padding=1, bias=False) for width in widths])
         self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * self.size, 1, bias=False) for _ in widths])
         for layer in self.outer:
-            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(next(layer.parameters()))
 
     def forward(self, y: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
         """Quantise float latents and return their information in bits, (N,), and what the decoder gets, (N, C, h, w).
@@ -145,7 +145,7 @@ class Prior(nn.Module):
             mean, octaves = torch.split(found, self.size, dim=1)
             mean = mean * units[index]
             charged, kept = rounding(own - mean)
-            bits = bits + information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1)  # type: ignore[no-untyped-call]
+            bits = bits + information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1)
             latents.append(kept + mean)
             context.append(latents[-1] * inverses[index])
         return bits, torch.cat(latents, dim=1)

@@ -123,7 +123,7 @@ def test_the_float_prior_says_about_the_same():
     made = random_prior()
     whole = exact.Integer.of(made)
     symbols = residuals(4, 6, 4, 4)
-    levels = np.array([0, 90, 180, 255])
+    levels = np.array([90, 130, 180, 255])
     latents, scales = walked(whole, levels, symbols)
     shares = prior.mixture(exact.qualities(levels))
     with torch.no_grad():
@@ -131,9 +131,7 @@ def test_the_float_prior_says_about_the_same():
         again, _ = whole.floats()(torch.from_numpy(latents / 16).float(), shares, lambda residual: (residual, residual))
     # Half a step of the scales is a twelfth of an octave; the tables add escapes and counts of at least one.
     expected = torch.from_numpy(whole.bits(symbols, scales).sum(axis=(1, 2, 3))).float()
-    near = expected < 20 * symbols[0].size  # beyond, the float prior charges more than an escape
-    assert near.sum() >= 2
-    assert torch.allclose(bits[near], expected[near], rtol=0.03)
+    assert torch.allclose(bits, expected, rtol=0.02)
     assert torch.allclose(bits, again, rtol=1e-3)
 
 
@@ -201,7 +199,7 @@ def test_numbers_that_float64_would_round_are_refused(whole):
     with pytest.raises(ValueError, match="expected 64 symmetric tables, got 63"):
         replace(whole, tables=whole.tables[1:])
     with pytest.raises(ValueError, match="expected 64 symmetric tables"):
-        replace(whole, tables=(*whole.tables[1:], entropy.Table(0, np.array([entropy.TOTAL - 1, 1]))))
+        replace(whole, tables=(*whole.tables[1:], entropy.Table(1, np.array([entropy.TOTAL - 1, 1]))))
     with pytest.raises(ValueError, match="expected channels that 4 groups divide evenly, got 6"):
         prior.Prior(6, 4, 5, torch.ones(8))
 
@@ -223,7 +221,7 @@ def test_rounding_kinds():
 
 def test_a_scale_below_the_floor_can_still_rise():
     octaves = torch.tensor([-2.0, -2.0], requires_grad=True)
-    bits = prior.information(torch.tensor([3.0, 0.0]), prior._Floor.apply(octaves))
+    bits = prior.information(torch.tensor([1.2, 0.0]), prior._Floor.apply(octaves))
     bits.sum().backward()
     assert octaves.grad[0] < 0 == octaves.grad[1]
     assert math.isclose(float(bits[1].detach()), 0, abs_tol=1e-4)
