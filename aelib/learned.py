@@ -139,7 +139,7 @@ class Model(nn.Module):
 
     def _run(self, network: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            out: Tensor = network(x)
+            out: Tensor = network(x.contiguous(memory_format=torch.channels_last))  # twice as fast on a CPU
         return out.float()
 
 
@@ -189,6 +189,7 @@ def costs(images: Tensor, restored: Tensor, bits: Tensor, prices: Tensor) -> Ten
     return bits / pixels + prices * 255**2 * (images - restored).square().flatten(1).mean(dim=1)
 
 
+@torch.enable_grad()
 def refined(
     model: Model, images: Tensor, y: Tensor, shares: Tensor, prices: Tensor, *, steps: int = 60, rate: float = 0.04
 ) -> Tensor:
@@ -205,7 +206,7 @@ def refined(
     rate : float
         Adam's learning rate, in steps of quantisation.
     """
-    moved = y.clone().requires_grad_(True)
+    moved = y.detach().clone().requires_grad_(True)
     optimizer, generator = torch.optim.Adam([moved], lr=rate), torch.Generator().manual_seed(0)
     for step in range(steps):
         rounding = annealed(0.5 * 0.2 ** (step / steps), generator)

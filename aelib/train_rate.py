@@ -171,7 +171,6 @@ def _step(
     count, device = settings.batch_size, images.device
     final = step >= _switch(settings)
     x = im.to_float(images[torch.randint(len(images), (count,), generator=generator, device=device)])
-    x = x.contiguous(memory_format=torch.channels_last)
     if settings.flips:
         flipped = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
         x = torch.where(flipped, x.flip(3), x)

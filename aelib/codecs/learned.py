@@ -98,7 +98,8 @@ class Learned:
         floats = {f"prior.{name}": value for name, value in prior.floats().state_dict().items()}
         transforms = {name: tensors[name].float() for name in model.state_dict() if name not in floats}
         model.load_state_dict(floats | transforms)
-        return cls(model.eval().requires_grad_(False), prior, tensors["sensitivity"], quality)
+        model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return cls(model, prior, tensors["sensitivity"], quality)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that `from_tensors` needs, the transforms in float16 and the prior in whole numbers."""
@@ -213,10 +214,9 @@ class Learned:
         """Return bits per pixel plus lambda * 255**2 * MSE, (N,), with the true bits and pictures."""
         bits = self.prior.bits(found.symbols, found.scales).sum(axis=(1, 2, 3))
         restored = self._pictures(found.latents, levels)[:, :, : images.shape[2], : images.shape[3]]
-        floats: Floats = learned.costs(
-            im.to_float(images), im.to_float(restored), torch.from_numpy(bits), price
-        ).numpy()
-        return floats
+        pair = im.to_float(images), im.to_float(restored)
+        costs: Floats = learned.costs(*pair, torch.from_numpy(bits), price).numpy()
+        return costs
 
     @torch.no_grad()
     def _pictures(self, latents: entropy.Int64, levels: entropy.Int64) -> Tensor:
