@@ -21,6 +21,7 @@ from aelib.prior import LEVELS, mixed, mixture
 MAGIC = b"L"
 EFFORTS = ("default", "slow", "best")
 _BATCH = 1 << 18  # pixels at a time
+_CAUTION = (2, 4, 8)  # times the error of one latent alone: many that shrink at once add up to more
 Floats = npt.NDArray[np.float64]
 
 
@@ -54,8 +55,8 @@ class Learned:
     quality : float
         0 (smallest) to 7 (best); the stream holds it in 255 parts.
     effort : {"default", "slow", "best"}
-        "slow" chooses between the two nearest values of a latent by what they cost in bits and in the picture; "best"
-        first moves the latents themselves. Decoding is the same.
+        "slow" moves symbols one nearer to 0 where that saves more bits than its error is worth, in a few ways, and
+        keeps the cheapest of all; "best" moves the latents themselves as well. Decoding is the same.
     """
 
     model: learned.Model = field(repr=False)
@@ -176,15 +177,14 @@ class Learned:
         shares = _shares(level)
         with torch.no_grad():
             y = learned.by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
-        plain = self._rounded(y, level)
         if self.effort == "default":
-            return plain
+            return self._rounded(y, level)
         price = design.price(exact.qualities(level))
         steps = mixed(shares, self.model.restore).exp2() ** 2 * self.sensitivity[:, None, None]
         weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
-        found = [plain, self._rounded(y, level, weights)]
-        if self.effort == "best":
-            found.append(self._rounded(learned.refined(self.model, x, y, shares, price), level, weights))
+        starts = [y] if self.effort == "slow" else [y, learned.refined(self.model, x, y, shares, price)]
+        ways = [None, *(weights * factor for factor in _CAUTION)]
+        found = [self._rounded(start, level, way) for start in starts for way in ways]
         chosen = np.argmin([self._costs(images, one, level, price) for one in found], axis=0)
         parts = [(one.latents, one.symbols, one.scales) for one in found]
         return Quantised(*(np.stack(kind)[chosen, np.arange(len(images))] for kind in zip(*parts, strict=True)))
