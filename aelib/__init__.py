@@ -3,12 +3,13 @@
 The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
 
 ====  ===================================================================================
-0     images, files (imports images), entropy, containers, losses
+0     images, files (imports images), entropy, containers, losses, cards
 1     sources, data (imports sources), bottleneck, residual (imports bottleneck),
-      models (imports both), checkpoints, metrics, curves
-2     train, latent, quantise, codecs (imports quantise)
+      models (imports both), prior, exact (imports prior), learned (imports prior and residual), checkpoints,
+      metrics, curves
+2     train, train_rate (imports train), latent, quantise, codecs (imports quantise)
 3     zoo, benchmark
-4     pretrain, plots, tables
+4     pretrain, train_codec, plots, tables
 5     views
 6     markup, upload
 7     widgets, playground, explorer

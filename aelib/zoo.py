@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -15,64 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from aelib import entropy, files, models
-from aelib.codecs import Autoencoder
+from aelib import entropy, files, learned, models
+from aelib.cards import Card as Card
+from aelib.codecs import Autoencoder, Learned
 from aelib.models import ARCHITECTURES, build
 from aelib.quantise import Quantiser
 
 WEIGHTS = Path(__file__).parent / "weights"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a reader should know of one set of weights; stored as JSON beside them.
-
-    Attributes
-    ----------
-    name : str
-        ``DATASET-ARCHITECTURE-K``.
-    dataset, architecture : str
-    latent_dim, channels, size : int
-        Arguments of the architecture.
-    parameters : int
-        Number of trained values.
-    test : dict
-        Means over the full test set: ``mse`` on the [0, 1] scale, ``mean_psnr`` and ``pooled_psnr`` in dB, ``ssim``,
-        the number of ``images``; ``mean_psnr_float32`` is that of the weights before they were rounded to float16.
-    pca_mean_psnr : float
-        Mean PSNR in dB of principal component analysis with K components, fitted on the same training images.
-    recipe : dict
-        The training settings and the command.
-    history : dict
-        ``train_loss`` and ``validation_loss`` per epoch.
-    data_sha256 : dict
-        Of the arrays that it was trained and tested on.
-    versions : dict
-        Of the packages and of Python.
-    hardware : str
-    seconds : float
-        Wall-clock time of training.
-    sha256, tables_sha256 : str
-        Of the weight file, and of the file of the quantiser's steps and tables.
-    """
-
-    name: str
-    dataset: str
-    architecture: str
-    latent_dim: int
-    channels: int
-    size: int
-    parameters: int
-    test: dict[str, float]
-    pca_mean_psnr: float
-    recipe: dict[str, Any]
-    history: dict[str, list[float]]
-    data_sha256: dict[str, str]
-    versions: dict[str, str]
-    hardware: str
-    seconds: float
-    sha256: str = ""
-    tables_sha256: str = ""
 
 
 def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
@@ -146,20 +95,38 @@ def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
     return model.eval()
 
 
-def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoencoder:
-    """Return the pretrained model `name` as a codec.
+@overload
+def load_codec(  # type: ignore[overload-overlap]
+    name: Literal["cifar10", "mnist"], quality: float = 7, *, folder: Path = WEIGHTS
+) -> Learned: ...
+
+
+@overload
+def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoencoder: ...
+
+
+def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Autoencoder | Learned:
+    """Return a codec with pretrained weights: of a model, or by the name of a data set its learned one.
 
     Parameters
     ----------
     name : str
-    quality : int
-        0 (smallest streams) to 7 (least loss).
+        One of `names`, or "cifar10" or "mnist".
+    quality : float
+        0 (smallest streams) to 7 (least loss); whole for models, any number for learned codecs.
+
+    Raises
+    ------
+    ValueError
+        There are no such weights, or files are missing or damaged.
 
     Examples
     --------
     >>> load_codec("cifar10-conv-64").name
     'autoencoder conv K=64 q7'
     """
+    if name in learned.DESIGNS:
+        return _load_learned(name, quality, folder)
     model = load(name, folder=folder)
     file = folder / f"{name}.tables.safetensors"
     expected = card(name, folder=folder).tables_sha256
@@ -175,10 +142,24 @@ def load_codec(name: str, quality: int = 7, *, folder: Path = WEIGHTS) -> Autoen
         quantiser = Quantiser(stored["steps"], tuple(per_quality))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
-    return Autoencoder(model, quantiser, quality)
+    return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
 
 
-_load_once = cache(load_codec)
+def _load_learned(name: str, quality: float, folder: Path) -> Learned:
+    file = folder / f"{name}-learned.safetensors"
+    try:
+        facts, stored = json.loads(file.with_suffix(".json").read_text(encoding="utf-8")), file.read_bytes()
+        if (got := hashlib.sha256(stored).hexdigest()) != facts["sha256"]:
+            raise ValueError(f"SHA-256 {got} instead of its card's {facts['sha256']}")
+        codec = Learned.from_tensors(load_tensors(stored), learned.design(facts["design"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"expected the learned codec of {name} in {file} and its card, got {error!r}") from error
+    return replace(codec, quality=quality)
+
+
+@cache
+def _load_once(name: str) -> Autoencoder:
+    return load_codec(name)
 
 
 @cache
@@ -205,6 +186,14 @@ def save(model: models.Autoencoder, quantiser: Quantiser, facts: Card, *, folder
     files.write_whole(
         folder / f"{facts.name}.json", (json.dumps({**asdict(facts), **hashes}, indent=1) + "\n").encode()
     )
+
+
+def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHTS) -> None:
+    """Write a learned codec as safetensors, and last its card, `facts` and the hash, both named ``facts["name"]``."""
+    weights = save_tensors({name: value.contiguous() for name, value in codec.tensors().items()})
+    files.write_whole(folder / f"{facts['name']}.safetensors", weights)
+    card_text = json.dumps({**facts, "sha256": hashlib.sha256(weights).hexdigest()}, indent=1) + "\n"
+    files.write_whole(folder / f"{facts['name']}.json", card_text.encode())
 
 
 def _tables_bytes(quantiser: Quantiser) -> bytes:

@@ -15,17 +15,19 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "entropy", "containers", "losses"], 0),
+    **dict.fromkeys(["images", "files", "entropy", "containers", "losses", "cards"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
-    **dict.fromkeys(["train", "quantise", "codecs", "latent"], 2),
+    **dict.fromkeys(["prior", "exact", "learned"], 1),
+    **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark"], 3),
-    **dict.fromkeys(["pretrain", "plots", "tables"], 4),
+    **dict.fromkeys(["pretrain", "train_codec", "plots", "tables"], 4),
     **dict.fromkeys(["views"], 5),
     **dict.fromkeys(["markup", "upload"], 6),
     **dict.fromkeys(["widgets", "playground", "explorer"], 7),
 }
 NEIGHBOURS = {("files", "images"), ("data", "sources"), ("codecs", "quantise"), ("residual", "bottleneck")}
 NEIGHBOURS |= {("models", "bottleneck"), ("models", "residual")}
+NEIGHBOURS |= {("exact", "prior"), ("train_rate", "train"), ("learned", "prior"), ("learned", "residual")}
 OWNERS = {
     "torchvision": "sources",
     "PIL": "files",

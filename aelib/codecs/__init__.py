@@ -5,6 +5,7 @@ from aelib.codecs.base import Codec, PictureCodec
 from aelib.codecs.blocks import Blocks
 from aelib.codecs.codestreams import Jpeg2000, JpegXl
 from aelib.codecs.fixed_length import FixedLength
+from aelib.codecs.learned import Learned
 from aelib.codecs.pillow import Avif, Jpeg, Png, WebP
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Jpeg",
     "Jpeg2000",
     "JpegXl",
+    "Learned",
     "PictureCodec",
     "Png",
     "WebP",

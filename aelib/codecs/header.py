@@ -13,6 +13,8 @@ from aelib.quantise import Quantiser
 VERSION = 1
 _LAYOUT = struct.Struct(">2sBHBBB")  # magic, version, model, height, width, setting
 SIZE = _LAYOUT.size
+MAX_SIDE = 4096
+_PICTURE = struct.Struct(">sBH3sB")  # magic, version, model, height - 1 and width - 1 in 12 bits each, quality
 
 
 def model_id(model: Autoencoder, quantiser: Quantiser) -> int:
@@ -49,3 +51,22 @@ def unpack(stream: bytes, magic: bytes, model: int, side: int) -> int:
     if (height, width) != (side, side):
         raise ValueError(f"expected images of {side}x{side}, got {height}x{width}")
     return int(setting)
+
+
+def pack_picture(magic: bytes, model: int, height: int, width: int, quality: int) -> bytes:
+    """Return the eight bytes of a picture of up to 4096x4096 pixels; the magic is one byte."""
+    size = ((height - 1) * MAX_SIDE + width - 1).to_bytes(3, "big")
+    return _PICTURE.pack(magic, VERSION, model, size, quality)
+
+
+def unpack_picture(stream: bytes, magic: bytes, model: int) -> tuple[int, int, int]:
+    """Return height, width and quality byte, after checking all else as `unpack` does."""
+    if len(stream) < _PICTURE.size:
+        raise ValueError(f"expected a header of {_PICTURE.size} bytes, got a stream of {len(stream)}")
+    own_magic, version, own_model, size, quality = _PICTURE.unpack_from(stream)
+    if own_magic != magic or version != VERSION:
+        raise ValueError(f"expected a stream of {magic!r} version {VERSION}, got {own_magic!r} version {version}")
+    if own_model != model:
+        raise ValueError(f"expected a stream of model {model:04x}, got one of model {own_model:04x}")
+    height, width = divmod(int.from_bytes(size, "big"), MAX_SIDE)
+    return height + 1, width + 1, quality

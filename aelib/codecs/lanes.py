@@ -1,0 +1,92 @@
+"""Symbols of one picture in lanes that are coded side by side, so that a large picture takes no longer than many small.
+
+A lane holds up to 64 places of a picture with all their channels, 64x64 pixels of the codec for CIFAR-10. Pictures of
+one lane are that lane; in all others each lane stands behind its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aelib import containers, entropy
+from aelib.entropy import Int64
+from aelib.exact import ESCAPE_BITS, FILLING, Integer
+
+PLACES = 64
+
+
+def lanes(places: int) -> int:
+    """Return the number of lanes of a picture with so many places."""
+    return -(-places // PLACES)
+
+
+def _laid(values: Int64, filling: int) -> Int64:
+    """Turn values (N, C, h, w) into one row per step of coding and one column per lane, (steps, N * lanes)."""
+    count, channels, height, width = values.shape
+    own = lanes(height * width)
+    length = -(-height * width // own)
+    wide = np.pad(
+        values.reshape(count, channels, -1),
+        ((0, 0), (0, 0), (0, own * length - height * width)),
+        constant_values=filling,
+    )
+    return wide.reshape(count, channels, own, length).transpose(1, 3, 0, 2).reshape(channels * length, count * own)
+
+
+def _gathered(rows: Int64, shape: tuple[int, ...]) -> Int64:
+    """Undo `_laid`."""
+    count, channels, height, width = shape
+    own = lanes(height * width)
+    values = rows.reshape(channels, -1, count, own).transpose(2, 0, 3, 1).reshape(count, channels, -1)
+    return values[:, :, : height * width].reshape(shape)
+
+
+def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
+    """Code symbols with the tables of their scales, both int64 (N, C, h, w), into N payloads, channel by channel."""
+    own = lanes(symbols.shape[2] * symbols.shape[3])
+    rows, scales = _laid(symbols, 0), _laid(scales, FILLING)
+    starts, frequencies, escaped = prior.intervals(rows, scales)
+    encoder = entropy.Encoder(rows.shape[1], len(rows))
+    for step, some in enumerate(escaped):
+        encoder.encode(starts[step], frequencies[step])
+        if len(at := np.flatnonzero(some)):
+            encoder.encode(rows[step, at] + (1 << ESCAPE_BITS >> 1), np.ones_like(at), at, ESCAPE_BITS)
+    parts = encoder.finish()
+    if own == 1:
+        return parts
+    return [containers.join(parts[at : at + own]) for at in range(0, len(parts), own)]
+
+
+class Reader:
+    """Reads what `write` wrote, some channels at a time.
+
+    Raises
+    ------
+    ValueError
+        A payload is not of as many lanes as the picture has, or a lane is longer than any that `write` writes.
+    """
+
+    def __init__(self, prior: Integer, payloads: Sequence[bytes], places: int) -> None:
+        own = lanes(places)
+        parts = [part for payload in payloads for part in (containers.split(payload, own) if own > 1 else [payload])]
+        limit = prior.channels * -(-places // own) * (entropy.PRECISION + ESCAPE_BITS) // 8 + 6
+        if (longest := max(map(len, parts))) > limit:
+            raise ValueError(f"expected at most {limit} bytes for {places} places, got {longest}")
+        self._prior, self._decoder = prior, entropy.Decoder(parts)
+
+    def read(self, scales: Int64) -> Int64:
+        """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""
+        rows = _laid(scales, FILLING)
+        found = np.empty_like(rows)
+        for step, own in enumerate(rows):
+            symbols, starts, frequencies, escaped = self._prior.find(self._decoder.target(), own)
+            self._decoder.advance(starts, frequencies)
+            if escaped.any():
+                at = np.flatnonzero(escaped)
+                raw = self._decoder.target(at, ESCAPE_BITS)
+                self._decoder.advance(raw, np.ones_like(raw), at, ESCAPE_BITS)
+                symbols[at] = raw - (1 << ESCAPE_BITS >> 1)
+            found[step] = symbols
+        return _gathered(found, scales.shape)

@@ -1,0 +1,250 @@
+"""The codec that is trained for rate and distortion: pictures of any size, all qualities, streams for every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aelib import entropy, exact, learned
+from aelib import images as im
+from aelib.codecs import header, lanes
+from aelib.codecs.base import MAX_PIXELS
+from aelib.prior import LEVELS, mixed, mixture
+
+MAGIC = b"L"
+EFFORTS = ("default", "slow", "best")
+_BATCH = 1 << 18  # pixels at a time
+_CAUTION = (2, 4, 8)  # times the error of one latent alone: many that shrink at once add up to more
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a stream says: `latents` in 16ths, their `symbols`, and the `scales` that these are coded with.
+
+    All are int64 (N, K, h, w).
+    """
+
+    latents: entropy.Int64
+    symbols: entropy.Int64
+    scales: entropy.Int64
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model as a codec for pictures from 1x1 to 4096x4096 pixels.
+
+    A stream is eight bytes of header (magic, version, model, height, width, quality) and the range-coded symbols. The
+    symbols decoded are the encoder's own on every machine (see `aelib.exact`); so are the pictures, but for a few
+    values that another order of summation may round to a neighbour.
+
+    Attributes
+    ----------
+    model : aelib.learned.Model
+        Transforms, and the float prior that `effort` "best" searches with.
+    prior : aelib.exact.Integer
+    sensitivity : Tensor
+        (K,), see `aelib.learned.sensitivity`; the searches go by it.
+    quality : float
+        0 (smallest) to 7 (best); the stream holds it in 255 parts.
+    effort : {"default", "slow", "best"}
+        "slow" moves symbols one nearer to 0 where that saves more bits than its error is worth, in a few ways, and
+        keeps the cheapest of all; "best" moves the latents themselves as well. Decoding is the same.
+    """
+
+    model: learned.Model = field(repr=False)
+    prior: exact.Integer = field(repr=False)
+    sensitivity: Tensor = field(repr=False)
+    quality: float = 7.0
+    effort: str = "default"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quality, int | float) or not 0 <= self.quality <= LEVELS - 1:
+            raise ValueError(f"expected a quality from 0 to {LEVELS - 1}, got {self.quality!r}")
+        if self.effort not in EFFORTS:
+            raise ValueError(f"expected an effort out of {EFFORTS}, got {self.effort!r}")
+
+    @classmethod
+    def of(cls, model: learned.Model, images: Tensor) -> Learned:
+        """Return the codec of a trained model, as it will be loaded from disk.
+
+        Parameters
+        ----------
+        model : Model
+        images : Tensor
+            uint8, (N, C, H, W), training images to measure the sensitivity on.
+        """
+        floats = im.to_float(images).to(model.gain.device)
+        trained = cls(model, exact.Integer.of(model.prior), learned.sensitivity(model, floats).cpu())
+        return cls.from_tensors(trained.tensors(), model.design)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], design: learned.Design, quality: float = 7.0) -> Learned:
+        """Return the codec that `tensors` describes.
+
+        Raises
+        ------
+        KeyError, RuntimeError, ValueError
+            Tensors are missing, or not those of a model of this design.
+        """
+        prior = exact.Integer.from_tensors(tensors)
+        model = learned.Model(design)
+        floats = {f"prior.{name}": value for name, value in prior.floats().state_dict().items()}
+        transforms = {name: tensors[name].float() for name in model.state_dict() if name not in floats}
+        model.load_state_dict(floats | transforms)
+        model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return cls(model, prior, tensors["sensitivity"], quality)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that `from_tensors` needs, the transforms in float16 and the prior in whole numbers."""
+        state = self.model.state_dict()
+        networks = {name: value.cpu().half() for name, value in state.items() if not name.startswith("prior.")}
+        return {**networks, **self.prior.tensors(), "sensitivity": self.sensitivity}
+
+    @property
+    def name(self) -> str:
+        """The codec and its settings."""
+        return f"learned q{self.quality:g}" + (f" {self.effort}" if self.effort != "default" else "")
+
+    @cached_property
+    def _model_id(self) -> int:
+        """16 bits that tell this model from others."""
+        parts = [value.contiguous().numpy().tobytes() for _, value in sorted(self.tensors().items())]
+        return int.from_bytes(hashlib.sha256(b"".join(parts)).digest()[:2], "big")
+
+    @property
+    def _level(self) -> int:
+        """The quality byte."""
+        return round(self.quality * 255 / (LEVELS - 1))
+
+    def encode(self, images: Tensor) -> list[bytes]:
+        """Turn uint8 images (N, C, H, W) with the model's channels into N streams."""
+        height, width = im.check(images, channels=self.model.design.channels).shape[2:]
+        if max(height, width) > header.MAX_SIDE:
+            raise ValueError(f"expected at most {header.MAX_SIDE} rows and columns, got {height} and {width}")
+        start = header.pack_picture(MAGIC, self._model_id, height, width, self._level)
+        streams: list[bytes] = []
+        for part in torch.split(images, max(1, _BATCH // (height * width))):
+            found = self.quantise(part)
+            streams += [start + payload for payload in lanes.write(self.prior, found.symbols, found.scales)]
+        return streams
+
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N streams of this model, of any quality and of pictures of one size, into uint8 images (N, C, H, W).
+
+        Parameters
+        ----------
+        streams : sequence of bytes
+        max_pixels : int
+            Streams that claim a larger picture are refused before they are decoded.
+
+        Raises
+        ------
+        ValueError
+            A stream is foreign, of another version or model, too large, of another size than the first, or longer
+            than any that `encode` writes.
+        """
+        height, width, levels = self._check_headers(streams, max_pixels)
+        pictures, count = [], max(1, _BATCH // (height * width))
+        for at in range(0, len(streams), count):
+            own = levels[at : at + count]
+            pictures.append(self._pictures(self._read(streams[at : at + count], own, height, width), own))
+        return torch.cat(pictures)[:, :, :height, :width]
+
+    def payload(self, stream: bytes) -> bytes:
+        """Return the range-coded symbols."""
+        self._check_headers([stream], header.MAX_SIDE**2)
+        return stream[header.SIZE :]
+
+    def latents(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> entropy.Int64:
+        """Return what `decode` makes pictures of: the latents, in 16ths of a step, int64 (N, K, h, w)."""
+        height, width, levels = self._check_headers(streams, max_pixels)
+        return self._read(streams, levels, height, width)
+
+    def quantise(self, images: Tensor) -> Quantised:
+        """Return what `encode` writes of uint8 images (N, C, H, W), all at once."""
+        height, width, design = *images.shape[2:], self.model.design
+        stride, level = design.stride, np.full(len(images), self._level)
+        rows, columns = (torch.arange(-(-side // stride) * stride).clamp(max=side - 1) for side in (height, width))
+        x = im.to_float(images[:, :, rows][:, :, :, columns])
+        shares = _shares(level)
+        with torch.no_grad():
+            y = learned.by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
+        if self.effort == "default":
+            return self._rounded(y, level)
+        price = design.price(exact.qualities(level))
+        steps = mixed(shares, self.model.restore).exp2() ** 2 * self.sensitivity[:, None, None]
+        weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
+        starts = [y] if self.effort == "slow" else [y, learned.refined(self.model, x, y, shares, price)]
+        ways = [None, *(weights * factor for factor in _CAUTION)]
+        found = [self._rounded(start, level, way) for start in starts for way in ways]
+        chosen = np.argmin([self._costs(images, one, level, price) for one in found], axis=0)
+        parts = [(one.latents, one.symbols, one.scales) for one in found]
+        return Quantised(*(np.stack(kind)[chosen, np.arange(len(images))] for kind in zip(*parts, strict=True)))
+
+    def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
+        """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
+        exact_y, size = y.double().numpy(), self.prior.channels // self.prior.groups
+        kept: list[tuple[entropy.Int64, entropy.Int64]] = []
+
+        def choose(index: int, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
+            own = slice(index * size, (index + 1) * size)
+            residuals = exact_y[:, own] - means / (1 << exact.MEAN_BITS)
+            symbols = np.rint(residuals).clip(-exact.SYMBOL, exact.SYMBOL).astype(np.int64)
+            if weights is not None:
+                nearer = symbols - np.sign(symbols)
+                saved = self.prior.bits(symbols, scales) - self.prior.bits(nearer, scales)
+                added = weights[:, own] * ((nearer - residuals) ** 2 - (symbols - residuals) ** 2)
+                symbols = np.where(saved > added, nearer, symbols)
+            kept.append((symbols, scales))
+            return symbols
+
+        latents = self.prior.walk(levels, y.shape[2], y.shape[3], choose)
+        symbols, scales = (np.concatenate(kind, axis=1) for kind in zip(*kept, strict=True))
+        return Quantised(latents, symbols, scales)
+
+    def _costs(self, images: Tensor, found: Quantised, levels: entropy.Int64, price: Tensor) -> Floats:
+        """Return bits per pixel plus lambda * 255**2 * MSE, (N,), with the true bits and pictures."""
+        bits = self.prior.bits(found.symbols, found.scales).sum(axis=(1, 2, 3))
+        restored = self._pictures(found.latents, levels)[:, :, : images.shape[2], : images.shape[3]]
+        pair = im.to_float(images), im.to_float(restored)
+        costs: Floats = learned.costs(*pair, torch.from_numpy(bits), price).numpy()
+        return costs
+
+    @torch.no_grad()
+    def _pictures(self, latents: entropy.Int64, levels: entropy.Int64) -> Tensor:
+        """Return the uint8 pictures (N, C, H, W) of latents, H and W multiples of the stride."""
+        shares, design = _shares(levels), self.model.design
+        z = torch.from_numpy(latents).float() / (1 << exact.MEAN_BITS)
+        return im.to_uint8(
+            learned.by_strips(lambda part: self.model.synthesise(part, shares), z, 1, design.stride, design.margin)
+        )
+
+    def _read(self, streams: Sequence[bytes], levels: entropy.Int64, height: int, width: int) -> entropy.Int64:
+        rows, columns = (-(-side // self.model.design.stride) for side in (height, width))
+        reader = lanes.Reader(self.prior, [stream[header.SIZE :] for stream in streams], rows * columns)
+        return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales))
+
+    def _check_headers(self, streams: Sequence[bytes], max_pixels: int) -> tuple[int, int, entropy.Int64]:
+        """Return height, width and quality bytes."""
+        if not streams:
+            raise ValueError("expected one or more streams, got none")
+        found = [header.unpack_picture(stream, MAGIC, self._model_id) for stream in streams]
+        sizes = {(height, width) for height, width, _ in found}
+        for height, width in sizes:
+            if height * width > max_pixels:
+                raise ValueError(f"expected at most {max_pixels} pixels, got {height}x{width}")
+        if len(sizes) > 1:
+            raise ValueError(f"expected pictures of one size, got sizes {sorted(sizes)}")
+        return *sizes.pop(), np.array([level for _, _, level in found])
+
+
+def _shares(levels: entropy.Int64) -> Tensor:
+    return mixture(exact.qualities(levels))

@@ -1,0 +1,232 @@
+"""The prior in whole numbers: what encoder and decoder both compute, to the same bits on every machine.
+
+A float network gives other last bits under another batch size, thread count, library or processor, and one such bit in
+a probability makes a stream undecodable. Here weights, activations and tables are whole numbers, and every sum stays
+below 2**53: float64 adds and multiplies them exactly, in any order, so that any matrix product may be used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aelib import entropy
+from aelib.entropy import Int64
+from aelib.prior import FINEST, LEVELS, Prior, information
+
+Bools = npt.NDArray[np.bool_]
+
+PER_OCTAVE, SCALES = 6, 64
+FILLING = SCALES  # the scale of symbols that are known to be 0
+ESCAPE_BITS = 16
+MEAN_BITS, BITS, UNIT_BITS, WEIGHT_BITS = 4, 10, 16, 14  # behind the point of means, activations, 1/unit, weights
+INPUT, HIDDEN, OUTPUT, SYMBOL = 1 << 16, 1 << 20, 1 << 17, (1 << 15) - 1  # the largest magnitudes
+_POSITIONS = 4096  # evaluated at a time, which bounds the memory
+
+
+def gaussian_tables() -> tuple[entropy.Table, ...]:
+    """Return the frequencies of whole residuals at the 64 scales, ``FINEST * 2**(index / 6)``."""
+    tables = []
+    for index in range(SCALES):
+        octaves = index / PER_OCTAVE
+        width = math.ceil(4.5 * FINEST * 2**octaves) + 2
+        values = torch.arange(-width, width + 1, dtype=torch.float64)
+        shares = torch.exp2(-information(values, torch.tensor(octaves))).numpy()
+        frequencies = 1 + np.floor(shares / shares.sum() * (entropy.TOTAL - 2 - len(shares))).astype(np.int64)
+        frequencies[width] += entropy.TOTAL - 1 - frequencies.sum()
+        tables.append(entropy.Table(-width, np.append(frequencies, 1)))
+    return tuple(tables)
+
+
+def integer_mixture(levels: Int64) -> Int64:
+    """Return the shares (N, 8), in 255ths, of the quality levels in quality bytes (N,): byte b is quality 7 b / 255."""
+    shares: Int64 = np.maximum(0, 255 - np.abs(7 * levels[:, None] - 255 * np.arange(LEVELS)))
+    return shares
+
+
+def qualities(levels: Int64) -> Tensor:
+    """Return the qualities (N,), from 0 to 7, of quality bytes."""
+    return torch.from_numpy(levels).float() * ((LEVELS - 1) / 255)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Divide whole numbers in float64 by 2**bits and round to the nearest, halves up: exact."""
+    return torch.floor((x + (1 << bits >> 1)) / (1 << bits))
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A trained prior in whole numbers.
+
+    Attributes
+    ----------
+    values : mapping of str to array of int64
+        Named as in the state of `Prior`, and ``inverses``, (8, C): 1 / units. In fixed point: units, shifts and biases
+        are multiples of 2**-10, weights of 2**-14, inverses of 2**-16.
+    tables : tuple of Table
+        Of each of the 64 scales, symmetric round 0.
+
+    Raises
+    ------
+    ValueError
+        Numbers so large that sums could leave the exact range of float64.
+    """
+
+    values: Mapping[str, Int64]
+    tables: tuple[entropy.Table, ...]
+
+    def __post_init__(self) -> None:
+        for name, limit in (("units", 1 << 20), ("inverses", 1 << 22)):
+            if not 1 <= self.values[name].min() <= self.values[name].max() <= limit:
+                raise ValueError(f"expected {name} from 1 to {limit}, got {self.values[name]}")
+        if len(self.tables) != SCALES or any(2 - len(table.frequencies) != 2 * table.low for table in self.tables):
+            raise ValueError(f"expected {SCALES} symmetric tables, got {len(self.tables)}")
+        pairs = (("inner", "shifts", INPUT, 0), ("outer", "biases", HIDDEN, 1))
+        for weights, biases, largest, ahead in pairs:
+            for index in range(self.groups - 1):
+                sums = np.abs(self.values[f"{weights}.{index}.weight"]).sum(axis=(1, 2, 3)).max() * largest
+                if (most := sums + (np.abs(self.values[f"{biases}.{index + ahead}"]).max() << WEIGHT_BITS)) >= 1 << 52:
+                    raise ValueError(f"expected sums below 2**52 in {weights}.{index}, got up to {most}")
+
+    @classmethod
+    def of(cls, prior: Prior) -> Integer:
+        """Return the integer twin of a trained prior."""
+        state = {name: value.detach().cpu().double() for name, value in prior.state_dict().items()}
+        floats = {name: value * 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
+        floats["units"] = state["units"].exp2() * 2**BITS
+        floats["inverses"] = (-state["units"]).exp2() * 2**UNIT_BITS
+        return cls({name: value.round().long().numpy() for name, value in floats.items()}, gaussian_tables())
+
+    def floats(self) -> Prior:
+        """Return the float prior that these integers stand for, to search with; never to code with."""
+        hidden = self.values["shifts.0"].shape[1] if self.groups > 1 else 1
+        prior = Prior(self.channels, self.groups, hidden, torch.ones(LEVELS))
+        state = {name: torch.from_numpy(self.values[name]).double() for name in prior.state_dict()}
+        state = {name: value / 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
+        prior.load_state_dict({**state, "units": state["units"].log2()})
+        return prior
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all numbers as int32, for `from_tensors`."""
+        values = {f"prior.{name}": torch.from_numpy(value).int() for name, value in self.values.items()}
+        frequencies = torch.from_numpy(np.concatenate([table.frequencies for table in self.tables])).int()
+        return {**values, "frequencies": frequencies, "lows": torch.tensor([t.low for t in self.tables]).int()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Integer:
+        """Return the prior whose numbers are among `tensors`; KeyError or ValueError if they are not."""
+        lows = tensors["lows"].long().tolist()
+        columns = np.split(tensors["frequencies"].long().numpy(), np.cumsum([2 - 2 * low for low in lows])[:-1])
+        tables = tuple(entropy.Table(low, column) for low, column in zip(lows, columns, strict=True))
+        values = {name[6:]: value.long().numpy() for name, value in tensors.items() if name.startswith("prior.")}
+        return cls(values, tables)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.values["units"].shape[1])
+
+    @property
+    def groups(self) -> int:
+        """The number of groups."""
+        return sum(name.startswith("biases.") for name in self.values)
+
+    @cached_property
+    def _layers(self) -> list[tuple[Tensor, Tensor]]:
+        """The matrices (9 c, hidden) and (hidden, 2 m) of each group but the first."""
+        names = [(f"inner.{index}.weight", f"outer.{index}.weight") for index in range(self.groups - 1)]
+        pairs = [[torch.from_numpy(self.values[name]).double().flatten(1).T for name in pair] for pair in names]
+        return [(first, second) for first, second in pairs]
+
+    @cached_property
+    def _flat(self) -> tuple[Int64, Int64, Int64, Int64]:
+        """The tables one behind the other: edges, frequencies; and of each table, the entry of symbol 0 and -low."""
+        whole = (np.array([0]), np.array([entropy.TOTAL]))
+        parts = [*((table.starts[:-1], table.frequencies) for table in self.tables), whole]
+        edges = np.concatenate([starts + index * entropy.TOTAL for index, (starts, _) in enumerate(parts)])
+        reach = np.array([*(-table.low for table in self.tables), 0])
+        first = np.cumsum([0, *(len(starts) for starts, _ in parts[:-1])])
+        return edges, np.concatenate([frequencies for _, frequencies in parts]), first + reach, reach
+
+    def intervals(self, symbols: Int64, scales: Int64) -> tuple[Int64, Int64, Bools]:
+        """Return start and frequency of symbols at scales, of one shape, and where the escape stands for a symbol.
+
+        Scale 64 is that of places to be filled up: their symbol is 0, and costs nothing.
+        """
+        edges, frequencies, zeros, reach = self._flat
+        limit = reach[scales]
+        escaped = np.abs(symbols) > limit
+        entries = zeros[scales] + np.where(escaped, limit + 1, symbols)
+        return edges[entries] & (entropy.TOTAL - 1), frequencies[entries], escaped
+
+    def find(self, targets: Int64, scales: Int64) -> tuple[Int64, Int64, Int64, Bools]:
+        """Return the symbols in whose intervals numbers below 2**16 lie, and what `intervals` says of them."""
+        edges, frequencies, zeros, reach = self._flat
+        entries = np.searchsorted(edges, scales * entropy.TOTAL + targets, side="right") - 1
+        symbols = entries - zeros[scales]
+        return symbols, edges[entries] & (entropy.TOTAL - 1), frequencies[entries], symbols > reach[scales]
+
+    def bits(self, symbols: Int64, scales: Int64) -> npt.NDArray[np.float64]:
+        """Return what each symbol costs."""
+        _, frequencies, escaped = self.intervals(symbols, scales)
+        bits: npt.NDArray[np.float64] = entropy.PRECISION - np.log2(frequencies) + escaped * ESCAPE_BITS
+        return bits
+
+    def walk(self, levels: Int64, height: int, width: int, choose: Callable[[int, Int64, Int64], Int64]) -> Int64:
+        """Go through the groups, as encoder and decoder both do, and return the latents in 16ths, int64 (N, C, h, w).
+
+        Parameters
+        ----------
+        levels : array of int64
+            (N,), the quality bytes.
+        height, width : int
+            h and w.
+        choose : callable
+            Gets the index of a group and its means, in 16ths, and scales, as indices into `tables`, both int64
+            (N, m, h, w); returns its symbols, of at most `SYMBOL` in magnitude.
+        """
+        shares, size = integer_mixture(levels), self.channels // self.groups
+        units, inverses = (self._mixed(name, shares) for name in ("units", "inverses"))
+        latents = np.empty((len(levels), self.channels, height, width), np.int64)
+        context = torch.zeros(len(levels), self.channels, height + 2, width + 2, dtype=torch.float64)
+        for index in range(self.groups):
+            own = slice(index * size, (index + 1) * size)
+            found = self._evaluate(index, context[:, : own.start], shares)
+            means = _shifted(found[:, :size].clamp(-OUTPUT, OUTPUT) * units[:, own], 2 * BITS - MEAN_BITS)
+            scales = _shifted(found[:, size:] * PER_OCTAVE, BITS).clamp(0, SCALES - 1)
+            whole = means.long().numpy()
+            latents[:, own] = (choose(index, whole, scales.long().numpy()) << MEAN_BITS) + whole
+            inputs = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
+            context[:, own, 1:-1, 1:-1] = _shifted(inputs, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
+        return latents
+
+    def _mixed(self, name: str, shares: Int64) -> Tensor:
+        """Return rows (N, D, 1, 1) of a table (8, D), mixed in whole numbers."""
+        return torch.from_numpy((shares @ self.values[name] + 127) // 255).double()[:, :, None, None]
+
+    def _evaluate(self, index: int, context: Tensor, shares: Int64) -> Tensor:
+        """Return means over their unit and octaves, (N, 2 m, h, w), both in multiples of 2**-10."""
+        biases = self._mixed(f"biases.{index}", shares)
+        height, width = context.shape[2] - 2, context.shape[3] - 2
+        if index == 0:
+            return biases.expand(-1, -1, height, width)
+        (inner, outer), shifts = self._layers[index - 1], self._mixed(f"shifts.{index - 1}", shares)
+        found = torch.empty(len(shares), biases.shape[1], height, width, dtype=torch.float64)
+        patches = context.unfold(2, 3, 1).unfold(3, 3, 1)  # (N, c, h, w, 3, 3), a view
+        rows = max(1, _POSITIONS // width)
+        count = max(1, rows // height)
+        for n in range(0, len(shares), count):
+            for y in range(0, height, rows):
+                part = patches[n : n + count, :, y : y + rows].permute(0, 2, 3, 1, 4, 5)  # (n, y, w, c, 3, 3)
+                sums = part.flatten(3) @ inner + shifts[n : n + count, None, None, :, 0, 0] * (1 << WEIGHT_BITS)
+                hidden = _shifted(sums, WEIGHT_BITS).clamp(0, HIDDEN)
+                results = _shifted(hidden @ outer, WEIGHT_BITS) + biases[n : n + count, None, None, :, 0, 0]
+                found[n : n + count, :, y : y + rows] = results.permute(0, 3, 1, 2)
+        return found

@@ -1,0 +1,120 @@
+"""Train the learned codec: ``python -m aelib.train_codec cifar10``; started again, it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from aelib import codecs, data, learned, train_rate, zoo
+from aelib.train_rate import Settings
+
+
+def make(
+    dataset: str,
+    settings: Settings,
+    *,
+    runs: Path,
+    folder: Path,
+    source: str | None = None,
+    device: str | None = None,
+    every: int = 1000,
+    minutes: float = math.inf,
+) -> codecs.Learned | None:
+    """Train the codec of a data set and write its weights and card; None if `minutes` did not suffice.
+
+    Parameters
+    ----------
+    dataset : {"cifar10", "mnist"}
+    settings : Settings
+    runs : Path
+        Keeps the checkpoint ``DATASET-learned.pt``, from which a stopped run goes on.
+    folder : Path
+        Receives ``DATASET-learned.safetensors`` and ``DATASET-learned.json``.
+    source, device, every, minutes
+        As in `aelib.data.load` and `aelib.train_rate.fit`.
+
+    Raises
+    ------
+    ConnectionError
+        Only the bundled sample is at hand and `source` does not ask for it.
+    """
+    full = data.load(dataset, "train", source=source)
+    if full.source == "sample" and source != "sample":
+        raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
+    training, validation = full.split()
+    torch.manual_seed(settings.seed)
+    model = learned.Model(learned.DESIGNS[dataset])
+    history = train_rate.fit(
+        model,
+        training.images,
+        validation.images,
+        settings,
+        device=device,
+        checkpoint=runs / f"{dataset}-learned.pt",
+        every=every,
+        minutes=minutes,
+        progress=lambda look: print(f"{dataset}-learned  {look}", flush=True),
+    )
+    if history is None:
+        return None
+    trained_on = next(model.parameters()).device
+    codec = codecs.Learned.of(model.cpu(), training.images[:500])
+    facts = {
+        "name": f"{dataset}-learned",
+        "dataset": dataset,
+        "design": learned.fields(model.design),
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "recipe": {**asdict(settings), "qualities": train_rate.QUALITIES},
+        "history": [asdict(look) for look in history],
+        "data_sha256": data.SHA256[dataset] if full.source != "sample" else {},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}},
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), {trained_on}",
+        "seconds": round(history[-1].seconds, 1),
+    }
+    zoo.save_learned(codec, facts, folder=folder)
+    return codec
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train the codec named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m aelib.train_codec", description=__doc__)
+    parser.add_argument("dataset", choices=list(learned.DESIGNS))
+    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--batch", type=int, default=Settings.batch_size, help="images a step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; for GPUs and new CPUs")
+    parser.add_argument("--device", help="cpu, cuda, ...; the best there is by default")
+    parser.add_argument(
+        "--every", type=int, default=1000, help="steps from one progress line and checkpoint to the next"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these, to go on another time")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the checkpoint")
+    parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and card")
+    parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
+    given = parser.parse_args(arguments)
+    if min(given.steps, given.batch, given.every) < 1:
+        parser.error("--steps, --batch and --every want whole numbers of at least 1")
+    if given.source == "sample" and given.folder == zoo.WEIGHTS:
+        parser.error("--source sample is for trials: give a --folder, the default holds the shipped weights")
+    settings = Settings(
+        steps=given.steps,
+        batch_size=given.batch,
+        seed=given.seed,
+        flips=given.dataset == "cifar10",
+        bfloat16=given.bfloat16,
+    )
+    places = {"runs": given.runs, "folder": given.folder, "source": given.source}
+    codec = make(given.dataset, settings, **places, device=given.device, every=given.every, minutes=given.minutes)
+    if codec is None:
+        print("stopped before the end; run the command again to go on")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
