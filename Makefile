@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights results explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights results peers explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -43,6 +43,11 @@ weights: setup ## train all shipped models again (about an hour on two cores; go
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/readme.py
+
+peers: setup ## measure the entropy coder beside constriction and AVIF at other settings, for results/entropy.json and avif.json
+	$(BIN)/python benchmarks/entropy.py
+	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network

@@ -3,7 +3,7 @@
 The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
 
 ====  ===================================================================================
-0     images, files (imports images), entropy, containers, losses, cards
+0     images, files (imports images), entropy, containers, guards (imports containers), losses, cards
 1     sources, data (imports sources), bottleneck, residual (imports bottleneck),
       models (imports both), prior, exact (imports prior), learned (imports prior and residual), checkpoints,
       metrics, curves

@@ -117,7 +117,7 @@ def psnr_at(points: Sequence[tuple[float, float]], rate: float) -> float | None:
 
 
 def passed_at(own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float | None:
-    """Return the lowest rate, in bit per pixel, from which on the hull `other` is above `own`; None if it never is.
+    """Return the lowest rate, in bit per pixel, at which the hull `other` passes `own`; None if it never does.
 
     >>> passed_at([(1.0, 20.0), (2.0, 22.0)], [(1.0, 18.0), (3.0, 26.0)])
     2.0

@@ -45,7 +45,7 @@ def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, tit
 
 
 def passed(results: Mapping[str, Sequence[Point]], *, title: str, codec: str = "autoencoder") -> str:
-    """Return how many bytes an image may have until each other codec's hull passes that of `codec`.
+    """Return how many bytes an image may have until each other codec's hull passes that of `codec` for the first time.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def passed(results: Mapping[str, Sequence[Point]], *, title: str, codec: str = "
         own = hulls[accounting][codec]
         rates = [curves.passed_at(own, hulls[accounting][other]) for other in others]
         rows.append([label, *("never" if r is None else f"{r * point.height * point.width / 8:.0f} B" for r in rates)])
-    return markdown([f"{title}: the {codec} is passed at", *others], rows)
+    return markdown([f"{title}: the {codec} is first passed at", *others], rows)
 
 
 def floor(results: Mapping[str, Sequence[Point]]) -> str:

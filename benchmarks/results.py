@@ -35,6 +35,7 @@ CODE = (
     "containers",
     "curves",
     "files",
+    "guards",
     "images",
     "metrics",
     "codecs/base",
@@ -112,10 +113,16 @@ def about(dataset: str, label: str, source: str) -> dict[str, Any]:
     return said
 
 
+@cache
+def code(module: str) -> bytes:
+    """Return the source of a module as it is when first asked for, at the start of a run."""
+    return (ROOT / "aelib" / f"{module}.py").read_bytes()
+
+
 def key(said: dict[str, Any], codec: str, images: int) -> str:
     """Return what a finished point is kept under: another one for other code, weights, data, packages or settings."""
     modules = CODE + (LEARNED_CODE if "weights_sha256" in said else ())
-    content = [(ROOT / "aelib" / f"{module}.py").read_bytes() for module in modules]
+    content = [code(module) for module in modules]
     content.append(json.dumps([said, codec, images, benchmark.SCHEMA], sort_keys=True).encode())
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()[:16]
 
@@ -172,21 +179,32 @@ def main() -> int:
     given = parser.parse_args()
     if given.images and given.folder == ROOT / "results":
         parser.error("--images is for a trial: give a --folder, results/ is for the full test sets")
+    sources = {name: load(name).source for name in data.CLASSES}
+    if given.folder == ROOT / "results" and "sample" in sources.values():
+        parser.error(f"results/ is for the full test sets, got {sources}: no network? Give a --folder for a trial")
     series = {(name, label): len(made) for name in data.CLASSES for label, made in everything(name).items()}
     tasks = [(*which, index) for which, length in series.items() for index in range(length)]
     # The longest first, so that no process is left alone at the end.
     tasks.sort(key=lambda task: (SLOW.index(task[1]) if task[1] in SLOW else len(SLOW), task))
+    for module in CODE + LEARNED_CODE:
+        code(module)  # before the processes start, which inherit it
     done, failed = measure_all(tasks, given.images, given.runs)
     if failed:
         print(f"{failed} points failed; the others are kept, run the command again.", file=sys.stderr)
         return 1
     given.folder.mkdir(parents=True, exist_ok=True)
+    written = set()
     for (dataset, label), length in series.items():
         files = [done[dataset, label, index] for index in range(length) if (dataset, label, index) in done]
         if files:
             points = [benchmark.read(file)[0][0] for file in files]
             said = {name: value for name, value in benchmark.read(files[0])[1].items() if name != "schema"}
             benchmark.write(given.folder / f"{dataset}-{label}.json", points, said)
+            written.add(f"{dataset}-{label}.json")
+    for dataset in data.CLASSES:
+        for file in given.folder.glob(f"{dataset}-*.json"):
+            if file.name not in written:  # of another run, with other models or libraries
+                file.unlink()
     return 0
 
 

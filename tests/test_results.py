@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aelib import benchmark, zoo
+from aelib import benchmark, codecs, zoo
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,9 +50,12 @@ def test_other_code_weights_packages_or_settings_are_measured_again(results, tmp
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / "aelib" / f"{module}.py").read_bytes())
     monkeypatch.setattr(results, "ROOT", tmp_path)
+    results.code.cache_clear()
     assert results.key(said, "codec q1", 100) == first
     with (tmp_path / "aelib" / "entropy.py").open("a") as file:
         file.write("#")
+    assert results.key(said, "codec q1", 100) == first, "an edit during a run is not what that run measures"
+    results.code.cache_clear()
     assert results.key(said, "codec q1", 100) != first
 
 
@@ -72,3 +75,21 @@ def test_one_broken_point_loses_no_other_and_progress_is_shown(results, tmp_path
     shown = capsys.readouterr()
     assert "mnist jpeg: failed: IndexError" in shown.out + shown.err
     assert "3/3" in shown.err
+
+
+def test_a_trial_is_published_whole_and_leaves_nothing_of_another_run(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(results, "everything", lambda name: {"png": [codecs.Png], "jpeg": [lambda: codecs.Jpeg(50)]})
+    (tmp_path / "cifar10-old.json").write_text("{}")
+    folders = ["--runs", str(tmp_path / "runs"), "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["results.py", "--images", "3", *folders])
+    assert results.main() == 0
+    names = {file.name for file in tmp_path.glob("*.json")}
+    assert names == {f"{name}-{label}.json" for name in ("mnist", "cifar10") for label in ("png", "jpeg")}
+
+
+def test_the_sample_is_not_published_as_results(results, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["results.py"])
+    with pytest.raises(SystemExit):
+        results.main()
+    assert "results/ is for the full test sets, got {'mnist': 'sample', 'cifar10': 'sample'}" in capsys.readouterr().err

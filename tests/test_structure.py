@@ -15,7 +15,7 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "entropy", "containers", "losses", "cards"], 0),
+    **dict.fromkeys(["images", "files", "entropy", "containers", "guards", "losses", "cards"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
@@ -25,7 +25,13 @@ LAYERS = {
     **dict.fromkeys(["markup", "upload"], 6),
     **dict.fromkeys(["widgets", "playground", "explorer"], 7),
 }
-NEIGHBOURS = {("files", "images"), ("data", "sources"), ("codecs", "quantise"), ("residual", "bottleneck")}
+NEIGHBOURS = {
+    ("files", "images"),
+    ("guards", "containers"),
+    ("data", "sources"),
+    ("codecs", "quantise"),
+    ("residual", "bottleneck"),
+}
 NEIGHBOURS |= {("models", "bottleneck"), ("models", "residual")}
 NEIGHBOURS |= {("exact", "prior"), ("train_rate", "train"), ("learned", "prior"), ("learned", "residual")}
 OWNERS = {

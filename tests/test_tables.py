@@ -58,7 +58,7 @@ def test_passed_says_where_others_pass(point):
         "avif": [point(50, 25.0, 90)],
     }
     head, *rows = cells(tables.passed(results, title="photographs"))
-    assert head == ["photographs: the autoencoder is passed at", "AVIF", "JPEG", "WebP"]
+    assert head == ["photographs: the autoencoder is first passed at", "AVIF", "JPEG", "WebP"]
     assert rows == [
         ["whole file", "never", "336 B", "20 B"],
         ["shared header", "never", "36 B", "15 B"],

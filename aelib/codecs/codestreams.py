@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import containers
+from aelib import containers, guards
 from aelib.codecs.base import PictureCodec, check_range
 
 
@@ -35,6 +35,7 @@ class Jpeg2000(PictureCodec):
         return bytes(encode(_interleaved(image), level=self.psnr, codecformat="j2k", reversible=False))
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        guards.check_jpeg2000(stream)
         return _decode(_imagecodecs().jpeg2k_decode, stream, containers.jpeg2000_size(stream), max_pixels)
 
     def payload(self, stream: bytes) -> bytes:

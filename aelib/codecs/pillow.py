@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aelib import containers, files
+from aelib import containers, files, guards
 from aelib.codecs.base import PictureCodec, check_channels, check_range
 
 
@@ -64,6 +64,7 @@ class Jpeg(PictureCodec):
         return files.write_picture(image, "JPEG", **options)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        guards.check_jpeg(stream)
         return files.read_picture(stream, file_format="JPEG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
@@ -106,7 +107,7 @@ class WebP(PictureCodec):
         return files.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
-        """Return the VP8 or VP8L chunk."""
+        """Return the VP8 or VP8L chunk, less signature and size."""
         return containers.webp_payload(stream)
 
 
@@ -153,10 +154,11 @@ class Avif(PictureCodec):
         return files.write_picture(image, "AVIF", quality=self.quality, **options)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
+        guards.check_avif(stream, max_pixels)
         return files.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
-        """Return the contents of the mdat box."""
+        """Return the contents of the mdat box, less the sequence header."""
         return containers.avif_payload(stream)
 
 
@@ -173,7 +175,7 @@ class Png(PictureCodec):
         return files.write_picture(image, "PNG", optimize=True)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return files.read_picture(stream, file_format="PNG", max_pixels=max_pixels)
+        return files.read_picture(guards.png_pixels(stream), file_format="PNG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the IDAT chunks."""
