@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -23,26 +24,14 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say.
-
-    Attributes
-    ----------
-    dataset, architecture, latent_dim
-        Name the weights, as in `aelib.zoo.model_name`.
-    quality : int
-        0 (coarsest latents) to 7 (finest).
-    group : str
-        `MIXED`, or a class of the data set.
-    count : int
-        Images side by side.
-    """
+    """What the controls say."""
 
     dataset: str = "cifar10"
     architecture: str = "conv"
-    latent_dim: int = 2
-    quality: int = QUALITIES[-1]
-    group: str = MIXED
-    count: int = 6
+    latent_dim: int = 2  # these three name the weights, as in `aelib.zoo.model_name`
+    quality: int = QUALITIES[-1]  # 0 (coarsest latents) to 7 (finest)
+    group: str = MIXED  # or a class of the data set
+    count: int = 6  # images side by side
 
 
 @dataclass(frozen=True)
@@ -152,24 +141,39 @@ def _paid(codec: codecs.Codec, streams: Sequence[bytes], accounting: str, images
     return torch.tensor([len(stream) for stream in paid]), metrics.bits_per_pixel(paid, height, width)
 
 
-@lru_cache(maxsize=16)  # 3.5 MB each, of six photographs
-def jpegs(dataset: str, group: str, count: int, accounting: str) -> Ladder:
-    """Return JPEG at every quality, 4:4:4 and 4:2:0; with fitted Huffman tables where the tables are paid for."""
-    images = originals(dataset, group, count)
-    modes = ("4:4:4", "4:2:0") if images.shape[1] == 3 else ("4:4:4",)
-    settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in range(1, 96)]
-    streams = [codec.encode(images) for codec in settings]
-    pictures = [codec.decode(own) for codec, own in zip(settings, streams, strict=True)]
-    paid = [_paid(codec, own, accounting, images) for codec, own in zip(settings, streams, strict=True)]
-    sizes, rates = (torch.stack(column) for column in zip(*paid, strict=True))
-    psnr = [metrics.psnr(images, restored) for restored in pictures]
-    return Ladder(torch.stack(pictures), sizes, rates, torch.stack(psnr))
+@lru_cache(maxsize=2)
+def _jpeg_settings(channels: int) -> list[tuple[int, str, bool]]:
+    """Return quality, subsampling and flatness of all that differ: in files of one pixel, their tables do."""
+    every = itertools.product(range(1, 96), ("4:4:4", "4:2:0"), (False, True))
+    pixel = torch.zeros(1, channels, 1, 1, dtype=torch.uint8)
+    return list({codecs.Jpeg(q, mode, flat=flat).encode(pixel)[0]: (q, mode, flat) for q, mode, flat in every}.values())
+
+
+@lru_cache(maxsize=8)  # 6 MB each, of six photographs
+def jpegs(dataset: str, group: str, count: int) -> dict[str, Ladder]:
+    """Return JPEG at every quality, 4:4:4 and 4:2:0, with standard and flat tables, for each accounting.
+
+    Whole files have fitted Huffman tables, which are smaller than the standard ones; a shared header has standard ones,
+    or each image would pay for its own. The other choice can meet a number of bytes by being worse: it is left out.
+    """
+    images, settings = originals(dataset, group, count), _jpeg_settings(_sample(dataset).images.shape[1])
+    ladders: dict[str, Ladder] = {}
+    for way in ("shared", "file"):
+        made = [codecs.Jpeg(quality, mode, way == "file", flat) for quality, mode, flat in settings]
+        streams = [codec.encode(images) for codec in made]
+        paid = [_paid(codec, own, way, images) for codec, own in zip(made, streams, strict=True)]
+        sizes, rates = (torch.stack(column) for column in zip(*paid, strict=True))
+        if not ladders:  # the pictures are the same with any Huffman tables
+            pictures = torch.stack([codec.decode(own) for codec, own in zip(made, streams, strict=True)])
+            psnr = torch.stack([metrics.psnr(images, restored) for restored in pictures])
+        ladders[way] = Ladder(pictures, sizes, rates, psnr)
+    return ladders
 
 
 @lru_cache(maxsize=512)
 def jpeg_beside(choice: Choice, accounting: str) -> Coded:
     """Return for each image the JPEG with the nearest number of bytes to the autoencoder's, the best of equals."""
-    ladder = jpegs(choice.dataset, choice.group, choice.count, accounting)
+    ladder = jpegs(choice.dataset, choice.group, choice.count)[accounting]
     distance = (ladder.sizes - coded(choice, accounting).sizes).abs()
     picks = (distance - ladder.psnr.clamp(max=99) / 100).argmin(0), torch.arange(choice.count)  # (N,), settings
     pictures = ladder.pictures[picks]
@@ -221,12 +225,12 @@ def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
     The sizes K at this quality, the qualities at this K, JPEG with a shared header and in whole files.
     """
     sizes = zoo.sizes(choice.dataset, choice.architecture)
-    shared, whole = (jpegs(choice.dataset, choice.group, choice.count, way).points for way in ("shared", "file"))
+    ladders = jpegs(choice.dataset, choice.group, choice.count)
     return {
         "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
         "every quality": [coded(replace(choice, quality=quality)).point for quality in QUALITIES],
-        "JPEG, shared header": curves.convex_hull(shared),
-        "JPEG, whole file": curves.convex_hull(whole),
+        "JPEG, shared header": curves.convex_hull(ladders["shared"].points),
+        "JPEG, whole file": curves.convex_hull(ladders["file"].points),
     }
 
 
