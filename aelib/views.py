@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-from aelib import codecs, curves, data, files, metrics, plots, zoo
+from aelib import codecs, curves, data, entropy, files, metrics, models, plots, zoo
 from aelib import images as im
 from aelib.quantise import QUALITIES
 
@@ -53,8 +53,7 @@ class Coded:
         """Return the means in words."""
         (size, psnr), rate = self.point, float(self.rates.mean())
         ratio = metrics.compression_ratio(rate, self.pictures.shape[1])
-        figures = f"PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
-        return f"{size:.1f} bytes ({rate:.3f} bpp, {ratio:,.1f} to 1), {figures}"
+        return f"{size:.1f} bytes ({rate:.3f} bpp, {ratio:,.1f} to 1), PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,11 @@ def originals(dataset: str, group: str = MIXED, count: int = 6) -> Tensor:
     images, labels, classes = (getattr(_sample(dataset), name) for name in ("images", "labels", "classes"))
     if group != MIXED and group not in classes:
         raise ValueError(f"expected {MIXED!r} or a class out of {classes}, got {group!r}")
-    if group == MIXED:
-        order = torch.stack(
-            [(labels == index).nonzero().flatten()[:5] for index in range(len(classes))], dim=1
-        ).flatten()
-    else:
-        order = (labels == classes.index(group)).nonzero().flatten()
+    places = [(labels == index).nonzero().flatten() for index in range(len(classes))]
+    order = torch.stack([own[:5] for own in places], 1).flatten() if group == MIXED else places[classes.index(group)]
     if not 1 <= count <= len(order):
         raise ValueError(f"expected 1 to {len(order)} images, got {count}")
-    chosen: Tensor = images[order[:count]]
-    return chosen
+    return torch.as_tensor(images[order[:count]])
 
 
 @cache
@@ -153,8 +147,7 @@ def _jpeg_settings(channels: int) -> list[tuple[int, str, bool]]:
 def jpegs(dataset: str, group: str, count: int) -> dict[str, Ladder]:
     """Return JPEG at every quality, 4:4:4 and 4:2:0, with standard and flat tables, for each accounting.
 
-    Whole files have fitted Huffman tables, which are smaller than the standard ones; a shared header has standard ones,
-    or each image would pay for its own. The other choice can meet a number of bytes by being worse: it is left out.
+    Huffman tables are fitted where they are paid for; the other choice meets a number of bytes only by being worse.
     """
     images, settings = originals(dataset, group, count), _jpeg_settings(_sample(dataset).images.shape[1])
     ladders: dict[str, Ladder] = {}
@@ -220,18 +213,29 @@ def _cells(one: Coded) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
-    """Return what the curves show, points (mean bytes, mean PSNR in dB) of the images on screen.
-
-    The sizes K at this quality, the qualities at this K, JPEG with a shared header and in whole files.
-    """
+    """Return what the curves show of the images on screen, points (mean bytes, mean PSNR in dB)."""
     sizes = zoo.sizes(choice.dataset, choice.architecture)
     ladders = jpegs(choice.dataset, choice.group, choice.count)
     return {
         "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
-        "every quality": [coded(replace(choice, quality=quality)).point for quality in QUALITIES],
+        "every quality": _every_quality(replace(choice, quality=QUALITIES[-1])),
         "JPEG, shared header": curves.convex_hull(ladders["shared"].points),
         "JPEG, whole file": curves.convex_hull(ladders["file"].points),
     }
+
+
+@lru_cache(maxsize=64)
+def _every_quality(choice: Choice) -> list[tuple[float, float]]:
+    """Return the points of `choice` at all qualities, decoded in one pass from the latents that the streams hold."""
+    codec = zoo.shared_codec(zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim))
+    images, quantiser = originals(choice.dataset, choice.group, choice.count), codec.quantiser
+    codes = models.codes(codec.model, images)
+    symbols = [quantiser.symbols(codes, quality) for quality in QUALITIES]
+    restored = models.pictures(codec.model, torch.cat([quantiser.latents(own, q) for q, own in enumerate(symbols)]))
+    psnr = metrics.psnr(images.repeat(len(QUALITIES), 1, 1, 1), restored).view(len(QUALITIES), -1).mean(1)
+    streams = [entropy.encode(own, quantiser.tables[quality]) for quality, own in enumerate(symbols)]
+    sizes = [1 + sum(map(len, own)) / len(own) for own in streams]  # one byte tells the quality
+    return list(zip(sizes, psnr.tolist(), strict=True))
 
 
 @lru_cache(maxsize=64)
