@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -9,7 +10,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-from aelib import codecs, curves, data, files, metrics, plots, zoo
+from aelib import codecs, curves, data, entropy, files, metrics, models, plots, zoo
 from aelib import images as im
 from aelib.quantise import QUALITIES
 
@@ -23,26 +24,14 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say.
-
-    Attributes
-    ----------
-    dataset, architecture, latent_dim
-        Name the weights, as in `aelib.zoo.model_name`.
-    quality : int
-        0 (coarsest latents) to 7 (finest).
-    group : str
-        `MIXED`, or a class of the data set.
-    count : int
-        Images side by side.
-    """
+    """What the controls say."""
 
     dataset: str = "cifar10"
     architecture: str = "conv"
-    latent_dim: int = 2
-    quality: int = QUALITIES[-1]
-    group: str = MIXED
-    count: int = 6
+    latent_dim: int = 2  # these three name the weights, as in `aelib.zoo.model_name`
+    quality: int = QUALITIES[-1]  # 0 (coarsest latents) to 7 (finest)
+    group: str = MIXED  # or a class of the data set
+    count: int = 6  # images side by side
 
 
 @dataclass(frozen=True)
@@ -64,8 +53,7 @@ class Coded:
         """Return the means in words."""
         (size, psnr), rate = self.point, float(self.rates.mean())
         ratio = metrics.compression_ratio(rate, self.pictures.shape[1])
-        figures = f"PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
-        return f"{size:.1f} bytes ({rate:.3f} bpp, {ratio:,.1f} to 1), {figures}"
+        return f"{size:.1f} bytes ({rate:.3f} bpp, {ratio:,.1f} to 1), PSNR {psnr:.2f} dB, SSIM {self.ssim.mean():.3f}"
 
 
 @dataclass(frozen=True)
@@ -111,16 +99,11 @@ def originals(dataset: str, group: str = MIXED, count: int = 6) -> Tensor:
     images, labels, classes = (getattr(_sample(dataset), name) for name in ("images", "labels", "classes"))
     if group != MIXED and group not in classes:
         raise ValueError(f"expected {MIXED!r} or a class out of {classes}, got {group!r}")
-    if group == MIXED:
-        order = torch.stack(
-            [(labels == index).nonzero().flatten()[:5] for index in range(len(classes))], dim=1
-        ).flatten()
-    else:
-        order = (labels == classes.index(group)).nonzero().flatten()
+    places = [(labels == index).nonzero().flatten() for index in range(len(classes))]
+    order = torch.stack([own[:5] for own in places], 1).flatten() if group == MIXED else places[classes.index(group)]
     if not 1 <= count <= len(order):
         raise ValueError(f"expected 1 to {len(order)} images, got {count}")
-    chosen: Tensor = images[order[:count]]
-    return chosen
+    return torch.as_tensor(images[order[:count]])
 
 
 @cache
@@ -152,24 +135,38 @@ def _paid(codec: codecs.Codec, streams: Sequence[bytes], accounting: str, images
     return torch.tensor([len(stream) for stream in paid]), metrics.bits_per_pixel(paid, height, width)
 
 
-@lru_cache(maxsize=16)  # 3.5 MB each, of six photographs
-def jpegs(dataset: str, group: str, count: int, accounting: str) -> Ladder:
-    """Return JPEG at every quality, 4:4:4 and 4:2:0; with fitted Huffman tables where the tables are paid for."""
-    images = originals(dataset, group, count)
-    modes = ("4:4:4", "4:2:0") if images.shape[1] == 3 else ("4:4:4",)
-    settings = [codecs.Jpeg(q, mode, accounting == "file") for mode in modes for q in range(1, 96)]
-    streams = [codec.encode(images) for codec in settings]
-    pictures = [codec.decode(own) for codec, own in zip(settings, streams, strict=True)]
-    paid = [_paid(codec, own, accounting, images) for codec, own in zip(settings, streams, strict=True)]
-    sizes, rates = (torch.stack(column) for column in zip(*paid, strict=True))
-    psnr = [metrics.psnr(images, restored) for restored in pictures]
-    return Ladder(torch.stack(pictures), sizes, rates, torch.stack(psnr))
+@lru_cache(maxsize=2)
+def _jpeg_settings(channels: int) -> list[tuple[int, str, bool]]:
+    """Return quality, subsampling and flatness of all that differ: in files of one pixel, their tables do."""
+    every = itertools.product(range(1, 96), ("4:4:4", "4:2:0"), (False, True))
+    pixel = torch.zeros(1, channels, 1, 1, dtype=torch.uint8)
+    return list({codecs.Jpeg(q, mode, flat=flat).encode(pixel)[0]: (q, mode, flat) for q, mode, flat in every}.values())
+
+
+@lru_cache(maxsize=8)  # 6 MB each, of six photographs
+def jpegs(dataset: str, group: str, count: int) -> dict[str, Ladder]:
+    """Return JPEG at every quality, 4:4:4 and 4:2:0, with standard and flat tables, for each accounting.
+
+    Huffman tables are fitted where they are paid for; the other choice meets a number of bytes only by being worse.
+    """
+    images, settings = originals(dataset, group, count), _jpeg_settings(_sample(dataset).images.shape[1])
+    ladders: dict[str, Ladder] = {}
+    for way in ("shared", "file"):
+        made = [codecs.Jpeg(quality, mode, way == "file", flat) for quality, mode, flat in settings]
+        streams = [codec.encode(images) for codec in made]
+        paid = [_paid(codec, own, way, images) for codec, own in zip(made, streams, strict=True)]
+        sizes, rates = (torch.stack(column) for column in zip(*paid, strict=True))
+        if not ladders:  # the pictures are the same with any Huffman tables
+            pictures = torch.stack([codec.decode(own) for codec, own in zip(made, streams, strict=True)])
+            psnr = torch.stack([metrics.psnr(images, restored) for restored in pictures])
+        ladders[way] = Ladder(pictures, sizes, rates, psnr)
+    return ladders
 
 
 @lru_cache(maxsize=512)
 def jpeg_beside(choice: Choice, accounting: str) -> Coded:
     """Return for each image the JPEG with the nearest number of bytes to the autoencoder's, the best of equals."""
-    ladder = jpegs(choice.dataset, choice.group, choice.count, accounting)
+    ladder = jpegs(choice.dataset, choice.group, choice.count)[accounting]
     distance = (ladder.sizes - coded(choice, accounting).sizes).abs()
     picks = (distance - ladder.psnr.clamp(max=99) / 100).argmin(0), torch.arange(choice.count)  # (N,), settings
     pictures = ladder.pictures[picks]
@@ -216,18 +213,29 @@ def _cells(one: Coded) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
-    """Return what the curves show, points (mean bytes, mean PSNR in dB) of the images on screen.
-
-    The sizes K at this quality, the qualities at this K, JPEG with a shared header and in whole files.
-    """
+    """Return what the curves show of the images on screen, points (mean bytes, mean PSNR in dB)."""
     sizes = zoo.sizes(choice.dataset, choice.architecture)
-    shared, whole = (jpegs(choice.dataset, choice.group, choice.count, way).points for way in ("shared", "file"))
+    ladders = jpegs(choice.dataset, choice.group, choice.count)
     return {
         "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
-        "every quality": [coded(replace(choice, quality=quality)).point for quality in QUALITIES],
-        "JPEG, shared header": curves.convex_hull(shared),
-        "JPEG, whole file": curves.convex_hull(whole),
+        "every quality": _every_quality(replace(choice, quality=QUALITIES[-1])),
+        "JPEG, shared header": curves.convex_hull(ladders["shared"].points),
+        "JPEG, whole file": curves.convex_hull(ladders["file"].points),
     }
+
+
+@lru_cache(maxsize=64)
+def _every_quality(choice: Choice) -> list[tuple[float, float]]:
+    """Return the points of `choice` at all qualities, decoded in one pass from the latents that the streams hold."""
+    codec = zoo.shared_codec(zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim))
+    images, quantiser = originals(choice.dataset, choice.group, choice.count), codec.quantiser
+    codes = models.codes(codec.model, images)
+    symbols = [quantiser.symbols(codes, quality) for quality in QUALITIES]
+    restored = models.pictures(codec.model, torch.cat([quantiser.latents(own, q) for q, own in enumerate(symbols)]))
+    psnr = metrics.psnr(images.repeat(len(QUALITIES), 1, 1, 1), restored).view(len(QUALITIES), -1).mean(1)
+    streams = [entropy.encode(own, quantiser.tables[quality]) for quality, own in enumerate(symbols)]
+    sizes = [1 + sum(map(len, own)) / len(own) for own in streams]  # one byte tells the quality
+    return list(zip(sizes, psnr.tolist(), strict=True))
 
 
 @lru_cache(maxsize=64)

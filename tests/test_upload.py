@@ -17,10 +17,19 @@ def picture(photographs):
     return im.tile(photographs[:9], columns=3)[:, :70, :90]
 
 
-def nearest_jpeg(picture, size):
-    """The distance in bytes of the nearest of all JPEG files of a picture, and their sizes."""
-    sizes = [len(codecs.Jpeg(quality, "4:2:0").encode(picture[None])[0]) for quality in range(1, 96)]
-    return min(abs(own - size) for own in sizes), sizes
+VARIANTS = [(mode, flat) for mode in ("4:2:0", "4:4:4") for flat in (False, True)]
+
+
+def nearest_jpeg(picture, size, variants=VARIANTS):
+    """The distance in bytes of the nearest of all JPEG files of a picture."""
+    every = [codecs.Jpeg(quality, mode, flat=flat) for mode, flat in variants for quality in range(1, 96)]
+    return min(abs(len(codec.encode(picture[None])[0]) - size) for codec in every)
+
+
+def named(label):
+    """The codec that a label names."""
+    mode, flat, quality = re.match(r"JPEG (4:[24]:[04])( flat)?, quality (\d+)", label).groups()
+    return codecs.Jpeg(int(quality), mode, flat=bool(flat))
 
 
 # --- what comes in
@@ -60,12 +69,20 @@ def test_every_block_is_what_the_model_makes_of_it_alone(picture):
 @pytest.mark.parametrize("size", [0, 900, 1500, 2400, 3333, 10**6])
 def test_jpeg_is_the_nearest_of_all_qualities(picture, size):
     found = upload.jpeg_at(picture, size)
-    distance, sizes = nearest_jpeg(picture, size)
-    assert abs(found.size - size) == distance
-    quality = int(re.fullmatch(r"JPEG 4:2:0, quality (\d+)", found.label)[1])
-    assert found.size == sizes[quality - 1]
-    codec = codecs.Jpeg(quality, "4:2:0")
-    assert torch.equal(found.picture, codec.decode(codec.encode(picture[None]))[0])
+    assert abs(found.size - size) == nearest_jpeg(picture, size)
+    codec = named(found.label)
+    assert codec.encode(picture[None]) == [found.stream]
+    assert torch.equal(found.picture, codec.decode([found.stream])[0])
+
+
+def test_of_large_pictures_one_kind_of_jpeg_is_tried_and_the_words_say_so(picture, monkeypatch):
+    small = upload.compare(picture, "cifar10-conv-2", 0).caption
+    assert "tried were 4:4:4 and 4:2:0 with standard and flat tables, qualities 1 to 95." in small
+    monkeypatch.setattr(upload, "JPEG_PIXELS", picture[0].numel() - 1)
+    large = upload.compare(picture, "cifar10-conv-2", 0).caption
+    assert "tried were 4:2:0 with standard tables, qualities 1 to 95." in large
+    found = upload.jpeg_at(picture, 500)
+    assert abs(found.size - 500) == nearest_jpeg(picture, 500, VARIANTS[:1]) > nearest_jpeg(picture, 500)
 
 
 @pytest.mark.parametrize(("name", "quality"), [(NAME, 7), ("cifar10-conv-256", 4), ("cifar10-conv-2", 0)])
@@ -82,11 +99,9 @@ def test_the_words_are_the_rulers(picture, name, quality):
 
     size, expected = words(codecs.Blocks(zoo.load_codec(name, quality)))
     assert own == f"convolutional, K = {zoo.card(name).latent_dim}: {expected}"
-    setting = int(re.match(r"JPEG 4:2:0, quality (\d+): ", other)[1])
-    jpeg_size, expected = words(codecs.Jpeg(setting, "4:2:0"))
-    assert other == f"JPEG 4:2:0, quality {setting}: {expected}"
-    distance, _ = nearest_jpeg(picture, size)
-    assert abs(jpeg_size - size) == distance
+    jpeg_size, expected = words(named(other))
+    assert other.endswith(f", quality {named(other).quality}: {expected}")
+    assert abs(jpeg_size - size) == nearest_jpeg(picture, size)
     assert bool(note) == (abs(jpeg_size / size - 1) > 0.1)
     assert [row.note for row in view.rows] == ["", f"{size:,} bytes", f"{jpeg_size:,} bytes"]
 
