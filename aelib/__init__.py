@@ -8,7 +8,7 @@ The modules stand in layers; each imports only from layers above it, and from a 
       models (imports both), prior, exact (imports prior), learned (imports prior and residual), checkpoints,
       metrics, curves
 2     train, train_rate (imports train), latent, quantise, codecs (imports quantise)
-3     zoo, benchmark
+3     zoo, benchmark, ladders
 4     pretrain, train_codec, plots, tables
 5     views
 6     markup, upload

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import containers, curves, files, metrics
+from aelib import codecs, containers, curves, files, metrics
 from aelib import images as im
-from aelib.codecs import Blocks, Codec, PictureCodec
+from aelib.codecs import Codec, PictureCodec
 
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
@@ -96,12 +96,12 @@ def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: i
         start = time.perf_counter()
         own = codec.encode(part)
         middle = time.perf_counter()
-        decoded.append(_decode(codec, own, height * width))
+        decoded.append(codec.decode(own, max_pixels=height * width))  # our own may be as large as they are
         encode_seconds += middle - start
         decode_seconds += time.perf_counter() - middle
         streams += own
     restored = torch.cat(decoded)
-    payloads = [codec.payload(stream) + b"q" for stream in streams]
+    payloads = codecs.paid(codec, streams, "shared")
     mse = metrics.mse(images, restored)
     psnr = metrics.psnr(images, restored)
     rate_mosaic, psnr_mosaic = _mosaic(codec, images, streams, psnr) if mosaic else (None, None)
@@ -132,7 +132,7 @@ def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], psnr: Tensor
     if isinstance(codec, PictureCodec):
         tiled = im.tile(images, columns=max(1, round(count**0.5)))
         (one,) = codec.encode(tiled.unsqueeze(0))
-        restored = im.untile(_decode(codec, [one], tiled[0].numel())[0], (height, width))[:count]
+        restored = im.untile(codec.decode([one], max_pixels=tiled[0].numel())[0], (height, width))[:count]
         psnr = metrics.psnr(images, restored)
     else:
         payloads = [codec.payload(stream) for stream in streams]
@@ -143,13 +143,6 @@ def _mosaic(codec: Codec, images: Tensor, streams: Sequence[bytes], psnr: Tensor
             raise AssertionError(f"{codec.name}: the payloads in one file are not those of the single streams")
     mean = float(psnr.clamp(max=_ceiling(images)).mean()) if bool(torch.isfinite(psnr).any()) else None
     return float(metrics.bits_per_pixel([one], height, width)) / count, mean
-
-
-def _decode(codec: Codec, streams: Sequence[bytes], pixels: int) -> Tensor:
-    """Decode streams of our own, whose pictures may be as large as they are."""
-    if isinstance(codec, (PictureCodec, Blocks)):
-        return codec.decode(streams, max_pixels=pixels)
-    return codec.decode(streams)
 
 
 def _ceiling(images: Tensor) -> float:

@@ -139,7 +139,8 @@ class Model(nn.Module):
 
     def _run(self, network: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            out: Tensor = network(x.contiguous(memory_format=torch.channels_last))  # twice as fast on a CPU
+            # The layout in which CPUs convolve fastest.
+            out: Tensor = network(x.contiguous(memory_format=torch.channels_last))
         return out.float()
 
 

@@ -12,8 +12,9 @@ import torch
 import traitlets
 
 from aelib import data, files, markup, upload, zoo
+from aelib.ladders import originals
 from aelib.quantise import QUALITIES
-from aelib.views import LABELS, View, originals
+from aelib.views import LABELS, View
 
 _WIDE = {"width": "520px", "max_width": "100%"}
 _FORMATS = ".png,.jpg,.jpeg,.webp,.avif,.gif,.bmp,.tif,.tiff"

@@ -150,7 +150,7 @@ def fit(
     im.check(images, channels=model.channels, size=expected)
     im.check(validation, channels=model.channels, size=expected)
     target = pick_device(device)
-    model.to(target).to(memory_format=torch.channels_last)  # some 15 % faster on a CPU
+    model.to(target).to(memory_format=torch.channels_last)  # the layout in which CPUs convolve fastest
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:

@@ -184,21 +184,15 @@ def _step(
     each = learned.costs(x, model.synthesise(latents, shares), bits, prices)
     middle = math.sqrt(model.design.low * model.design.high)
     loss: Tensor = (each * (middle / prices).sqrt()).mean()
+    schedule = train.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
     for group in optimizer.param_groups:
-        group["lr"] = _learning_rate(settings, (step + 1) / settings.steps)
+        group["lr"] = train.learning_rate(schedule, (step + 1) / settings.steps)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     model.autocast = False
     return loss.detach()
-
-
-def _learning_rate(settings: Settings, done: float) -> float:
-    """Return the learning rate after the share `done` of all steps."""
-    rise = min(1.0, done / settings.warmup) if settings.warmup else 1.0
-    rest = max(0.0, done - settings.warmup) / (1 - settings.warmup)
-    return settings.learning_rate * rise * train.SCHEDULES["cosine"](rest)
 
 
 @torch.no_grad()

@@ -131,7 +131,7 @@ def through_every_size(digit: Tensor) -> View:
         (stream,) = codec.encode(digit[None])
         restored.append(codec.decode([stream]))
         psnr = float(metrics.psnr(digit[None], restored[-1]))
-        length = len(codec.payload(stream)) + 1
+        length = len(codecs.paid(codec, [stream], "shared")[0])
         cells.append(f"K = {size}: {length} B, {psnr:.1f} dB")
     pictures = torch.cat(restored)
     repeated = digit.expand(len(sizes), 1, -1, -1)

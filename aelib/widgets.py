@@ -6,9 +6,10 @@ from typing import Any
 
 import ipywidgets
 
-from aelib import data, markup, models, views, zoo
+from aelib import data, ladders, markup, models, views, zoo
+from aelib.ladders import MIXED
 from aelib.quantise import QUALITIES
-from aelib.views import LABELS, MIXED, Choice
+from aelib.views import LABELS, Choice
 
 _WIDE = {"width": "520px", "max_width": "100%"}
 
@@ -48,7 +49,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         families = [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if zoo.sizes(kind, net)]
         if (dataset, architecture) not in families:
             raise ValueError(f"expected a data set and a network out of {families}, got {(dataset, architecture)}")
-        views.originals(dataset, count=count)  # raises for a count out of range
+        ladders.originals(dataset, count=count)  # raises for a count out of range
         self._count = count
         self.dataset = _buttons("Data", dataset, [kind for kind, _ in families])
         self.architecture = _buttons("Network", architecture, [net for _, net in families])

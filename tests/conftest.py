@@ -3,6 +3,8 @@
 import ipaddress
 import os
 import socket
+import subprocess
+import sys
 
 import matplotlib
 import pytest
@@ -60,3 +62,41 @@ def noise():
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
     return make
+
+
+_GROWTH = """
+import re, sys
+from pathlib import Path
+import torch
+from aelib import codecs, zoo
+from aelib.codecs import *
+
+def kib(what):
+    return int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+torch.set_num_threads(2)
+codec = eval(sys.argv[1])
+codec.decode(codec.encode(torch.zeros(1, int(sys.argv[2]), 16, 16, dtype=torch.uint8)))
+stream = sys.stdin.buffer.read()
+before = kib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+try:
+    print(tuple(codec.decode([stream]).shape), file=sys.stderr)
+except ValueError as error:
+    print(error, file=sys.stderr)
+print(kib("VmHWM") - before)
+"""
+
+
+@pytest.fixture(scope="session")
+def grown():
+    """Measure by how many KiB a process grows at most that decodes a stream, and what it said of it; Linux only."""
+    if sys.platform != "linux":
+        pytest.skip("counts the peak of memory as Linux does")
+
+    def measure(codec, stream, channels=3):
+        command = [sys.executable, "-c", _GROWTH, codec if isinstance(codec, str) else repr(codec), str(channels)]
+        run = subprocess.run(command, input=stream, capture_output=True, check=True, timeout=60)
+        return int(run.stdout), run.stderr.decode()
+
+    return measure

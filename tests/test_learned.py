@@ -173,7 +173,7 @@ def test_broken_streams_are_named(codec, some):
         (b"X" + stream[1:], "expected a stream of b'L' version 1, got b'X' version 1"),
         (stream[:1] + b"\x02" + stream[2:], "expected a stream of b'L' version 1, got b'L' version 2"),
         (stream[:2] + bytes([stream[2] ^ 1]) + stream[3:], "expected a stream of model .*, got one of model"),
-        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected at most 1048576 pixels, got 4096x4096"),
+        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected from 1 to 1048576 pixels, got 4096x4096"),
         (stream + bytes(5000), r"expected at most \d+ bytes for 64 places, got \d+"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -182,7 +182,7 @@ def test_broken_streams_are_named(codec, some):
     for broken in (long[:-1], long + b"x", long[:8]):
         with pytest.raises(ValueError, match="streams"):
             codec.decode([broken])
-    with pytest.raises(ValueError, match="expected at most 1023 pixels, got 32x32"):
+    with pytest.raises(ValueError, match="expected from 1 to 1023 pixels, got 32x32"):
         codec.decode([stream], max_pixels=1023)
     with pytest.raises(ValueError, match="expected one or more streams, got none"):
         codec.decode([])

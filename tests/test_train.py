@@ -314,7 +314,8 @@ def test_the_seed_fixes_the_run(parts):
     assert not torch.equal(run(1), first)
 
 
-def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
+def watched(monkeypatch):
+    """A model, and a list that receives the bytes of each image that it is trained on."""
     model, seen = fresh(), []
     logits = model.logits
 
@@ -324,6 +325,11 @@ def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
         return logits(x)
 
     monkeypatch.setattr(model, "logits", spy)
+    return model, seen
+
+
+def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
+    model, seen = watched(monkeypatch)
     train.fit(model, *parts, Settings(epochs=2, batch_size=50), device="cpu")
     whole = [image.numpy().tobytes() for image in to_float(parts[0])]
     first, second = seen[: len(whole)], seen[len(whole) :]
@@ -333,15 +339,7 @@ def test_every_epoch_sees_every_image_once_in_another_order(parts, monkeypatch):
 
 
 def test_flips_mirror_about_half_of_the_images_others_in_every_epoch(parts, monkeypatch):
-    model, seen = fresh(), []
-    logits = model.logits
-
-    def spy(x):
-        if model.training:
-            seen.extend(image.numpy().tobytes() for image in x)
-        return logits(x)
-
-    monkeypatch.setattr(model, "logits", spy)
+    model, seen = watched(monkeypatch)
     train.fit(model, *parts, Settings(epochs=2, batch_size=50, flips=True), device="cpu")
     plain = {image.numpy().tobytes(): index for index, image in enumerate(to_float(parts[0]))}
     mirrored = {image.flip(2).numpy().tobytes(): index for index, image in enumerate(to_float(parts[0]))}

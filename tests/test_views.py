@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from aelib import benchmark, codecs, data, markup, metrics, plots, pretrain, upload, views, zoo
+from aelib import benchmark, codecs, data, ladders, markup, metrics, plots, pretrain, upload, views, zoo
 from aelib.files import read_picture
 from aelib.images import untile
-from aelib.views import MIXED, Choice
+from aelib.ladders import MIXED
+from aelib.views import Choice
 
 FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
 PIXELS = {"mnist": 28 * 28, "cifar10": 32 * 32}
@@ -92,7 +93,7 @@ def nearest(tried, accounting, target):
 def test_originals_are_the_first_of_each_class_or_of_one(dataset, images_of):
     for group in (MIXED, *data.CLASSES[dataset]):
         for count in (1, 4, 10):
-            shown = views.originals(dataset, group, count)
+            shown = ladders.originals(dataset, group, count)
             assert torch.equal(shown, images_of(Choice(dataset, group=group, count=count)))
 
 
@@ -101,7 +102,7 @@ def test_originals_are_the_first_of_each_class_or_of_one(dataset, images_of):
 def test_the_mixture_has_as_many_classes_as_fit_and_promises_no_more(dataset, count, samples):
     sample = samples[dataset, "test"]
     label_of = dict(zip([image.numpy().tobytes() for image in sample.images], sample.labels.tolist(), strict=True))
-    labels = [label_of[image.numpy().tobytes()] for image in views.originals(dataset, MIXED, count)]
+    labels = [label_of[image.numpy().tobytes()] for image in ladders.originals(dataset, MIXED, count)]
     assert len(set(labels)) == min(count, 10)
     assert not re.search("each|every|all", MIXED), "which is wrong for a row of fewer than ten"
 
@@ -110,30 +111,30 @@ def test_the_mixture_has_as_many_classes_as_fit_and_promises_no_more(dataset, co
 def test_every_group_fills_as_many_places_as_the_mixture(dataset):
     """A widget checks its count once, against the mixture, and lets the reader choose any group later."""
     with pytest.raises(ValueError, match="expected 1 to 50 images, got 51"):
-        views.originals(dataset, count=51)
+        ladders.originals(dataset, count=51)
     for group in (MIXED, *data.CLASSES[dataset]):
-        assert len(views.originals(dataset, group, 50)) == 50
+        assert len(ladders.originals(dataset, group, 50)) == 50
 
 
 def test_originals_are_those_of_the_sample_whatever_the_source(monkeypatch):
-    before = views.originals("mnist", MIXED, 7)
-    views.originals.cache_clear()
-    views._sample.cache_clear()
+    before = ladders.originals("mnist", MIXED, 7)
+    ladders.originals.cache_clear()
+    ladders._sample.cache_clear()
     monkeypatch.setenv("AELIB_SOURCE", "cache")  # where nothing is
-    assert torch.equal(views.originals("mnist", MIXED, 7), before)
+    assert torch.equal(ladders.originals("mnist", MIXED, 7), before)
 
 
 @pytest.mark.parametrize("group", ["ship", "10", ""])
 def test_originals_refuse_unknown_groups(group):
     with pytest.raises(ValueError, match=rf"expected 'mixed classes' or a class out of .*'9'\), got '{group}'"):
-        views.originals("mnist", group)
+        ladders.originals("mnist", group)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1001])
 @pytest.mark.parametrize("group", [MIXED, "3"])
 def test_originals_refuse_counts(group, count):
     with pytest.raises(ValueError, match=rf"expected 1 to \d+ images, got {count}"):
-        views.originals("mnist", group, count)
+        ladders.originals("mnist", group, count)
 
 
 # --- the autoencoder
@@ -179,7 +180,7 @@ def test_the_rates_come_from_the_ruler(monkeypatch):
     before = views.render(choice).caption
     monkeypatch.setattr(metrics, "bits_per_pixel", lambda *of: 10 * measured(*of))
     monkeypatch.setattr(metrics, "compression_ratio", lambda rate, channels: 4321.0)
-    caches = (views._coded, views.jpegs, views.jpeg_beside, views.render)
+    caches = (views._coded, ladders.jpegs, views.jpeg_beside, views.render)
     for cached in caches:
         cached.cache_clear()
     after = views.render(choice).caption

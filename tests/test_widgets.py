@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from aelib import data, pretrain, views, widgets, zoo
-from aelib.views import MIXED, Choice
+from aelib.ladders import MIXED
+from aelib.views import Choice
 
 FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
 

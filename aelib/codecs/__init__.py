@@ -1,7 +1,7 @@
 """Codecs: images in, one byte stream per image out, and back from the bytes alone."""
 
 from aelib.codecs.autoencoder import Autoencoder
-from aelib.codecs.base import Codec, PictureCodec
+from aelib.codecs.base import Codec, PictureCodec, paid
 from aelib.codecs.blocks import Blocks
 from aelib.codecs.codestreams import Jpeg2000, JpegXl
 from aelib.codecs.fixed_length import FixedLength
@@ -21,4 +21,5 @@ __all__ = [
     "PictureCodec",
     "Png",
     "WebP",
+    "paid",
 ]

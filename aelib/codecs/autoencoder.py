@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from aelib import entropy, models
 from aelib import images as im
 from aelib.codecs import header
+from aelib.codecs.base import MAX_PIXELS, check_pixels
 from aelib.quantise import Quantiser, check_latents, check_quality
 
 MAGIC = b"AE"
@@ -59,24 +61,18 @@ class Autoencoder:
         start = header.pack(MAGIC, self._model_id, side, self.quality)
         return [start + payload for payload in entropy.encode(symbols, self.quantiser.tables[self.quality])]
 
-    def decode(self, streams: Sequence[bytes]) -> Tensor:
-        """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W).
-
-        Raises
-        ------
-        ValueError
-            A stream is foreign, of another version or model, or longer than any that `encode` writes.
-        """
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W), as `Codec.decode` says."""
         if not streams:
             raise ValueError("expected one or more streams, got none")
+        check_pixels(self.model.size, self.model.size, max_pixels)
         qualities = [self._check_header(stream) for stream in streams]
-        pictures: dict[int, Tensor] = {}
+        latents = torch.empty(len(streams), self.model.latent_dim, dtype=torch.float64)
         for quality in set(qualities):
             rows = [row for row, own in enumerate(qualities) if own == quality]
             symbols = entropy.decode([streams[row][header.SIZE :] for row in rows], self.quantiser.tables[quality])
-            decoded = models.pictures(self.model, self.quantiser.latents(symbols, quality))
-            pictures.update(zip(rows, decoded, strict=True))
-        return im.stack([pictures[row] for row in range(len(streams))])
+            latents[rows] = self.quantiser.latents(symbols, quality)
+        return models.pictures(self.model, latents)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the range-coded symbols."""

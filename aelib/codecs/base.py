@@ -23,11 +23,37 @@ class Codec(Protocol):
     def encode(self, images: Tensor) -> list[bytes]:
         """Turn uint8 images (N, C, H, W) into N streams."""
 
-    def decode(self, streams: Sequence[bytes]) -> Tensor:
-        """Turn N streams into uint8 images (N, C, H, W); broken streams raise ValueError."""
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N streams of images of one size into uint8 images (N, C, H, W).
+
+        Parameters
+        ----------
+        streams : sequence of bytes
+        max_pixels : int
+            Streams that claim a larger picture are refused before they are decoded, which keeps hostile ones within
+            64 MiB; pass more for large pictures of your own.
+
+        Raises
+        ------
+        ValueError
+            There are no streams, or one is broken, foreign, too large, or of another size than the first.
+        """
 
     def payload(self, stream: bytes) -> bytes:
         """Return the part of a stream that differs between images of one size at one quality."""
+
+
+def paid(codec: Codec, streams: Sequence[bytes], accounting: str) -> list[bytes]:
+    """Return of each stream what is paid for.
+
+    Parameters
+    ----------
+    codec : Codec
+    streams : sequence of bytes
+    accounting : {"shared", "file"}
+        With a shared header the payload and one byte for the quality are paid for, else the whole stream.
+    """
+    return list(streams) if accounting == "file" else [codec.payload(stream) + b"q" for stream in streams]
 
 
 class PictureCodec(ABC):
@@ -38,20 +64,7 @@ class PictureCodec(ABC):
         return [self._write(image) for image in im.check(images)]
 
     def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
-        """Turn N files of images of one size into uint8 images (N, C, H, W).
-
-        Parameters
-        ----------
-        streams : sequence of bytes
-        max_pixels : int
-            Files that claim a larger picture are refused before they are decoded, which keeps hostile ones within
-            64 MiB; pass more for large pictures of your own.
-
-        Raises
-        ------
-        ValueError
-            A file is broken, of another format, too large, or of another size than the first.
-        """
+        """Turn N files into uint8 images (N, C, H, W), as `Codec.decode` says."""
         return im.stack([self._read(stream, max_pixels) for stream in streams])
 
     @abstractmethod
@@ -65,6 +78,12 @@ def check_range(what: str, got: object, low: int, high: int) -> None:
     """Raise ValueError unless `got` is a whole number from `low` to `high`."""
     if not isinstance(got, int) or not low <= got <= high:
         raise ValueError(f"expected a whole {what} from {low} to {high}, got {got!r}")
+
+
+def check_pixels(height: int, width: int, most: int) -> None:
+    """Raise ValueError unless a picture of this size has from one to `most` pixels."""
+    if not 1 <= height * width <= most:
+        raise ValueError(f"expected from 1 to {most} pixels, got {height}x{width}")
 
 
 def check_channels(image: Tensor, expected: int) -> None:

@@ -13,7 +13,7 @@ from aelib import containers
 from aelib import images as im
 from aelib.codecs import header
 from aelib.codecs.autoencoder import Autoencoder
-from aelib.codecs.base import MAX_PIXELS
+from aelib.codecs.base import MAX_PIXELS, check_pixels
 
 MAGIC = b"AB"
 _SIZE = struct.Struct(">2sHH")  # magic, height, width
@@ -49,13 +49,7 @@ class Blocks:
         return [self._encode_one(image) for image in images]
 
     def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
-        """Turn N streams of pictures of one size into uint8 images (N, C, H, W).
-
-        Raises
-        ------
-        ValueError
-            A stream is broken, foreign, of another model, or claims more than `max_pixels`.
-        """
+        """Turn N streams of this model into uint8 images (N, C, H, W), as `Codec.decode` says."""
         return im.stack([self._decode_one(stream, max_pixels) for stream in streams])
 
     def payload(self, stream: bytes) -> bytes:
@@ -75,8 +69,7 @@ class Blocks:
         magic, height, width = _SIZE.unpack_from(stream)
         if magic != MAGIC:
             raise ValueError(f"expected a stream of {MAGIC!r}, got {magic!r}")
-        if not 1 <= height * width <= max_pixels:
-            raise ValueError(f"expected from 1 to {max_pixels} pixels, got {height}x{width}")
+        check_pixels(height, width, max_pixels)
         side, start = self.codec.model.size, stream[_SIZE.size : _HEADER]
         columns = -(-width // side)
         payloads = containers.split(stream[_HEADER:], columns * -(-height // side))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aelib import containers, guards
-from aelib.codecs.base import PictureCodec, check_range
+from aelib.codecs.base import PictureCodec, check_pixels, check_range
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ def _interleaved(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _decode(decoder: Any, stream: bytes, size: tuple[int, int], max_pixels: int) -> Tensor:
-    if not 1 <= size[0] * size[1] <= max_pixels:
-        raise ValueError(f"expected from 1 to {max_pixels} pixels, got {size[0]}x{size[1]}")
+    check_pixels(*size, max_pixels)
     try:
         array = decoder(stream)
     except Exception as error:  # the decoders' own exception types are many and lie in binary modules

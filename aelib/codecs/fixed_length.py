@@ -15,6 +15,7 @@ from torch import Tensor
 from aelib import images as im
 from aelib import models
 from aelib.codecs import header
+from aelib.codecs.base import MAX_PIXELS, check_pixels
 from aelib.quantise import QUALITIES, Quantiser, check_latents
 
 MAGIC = b"AF"
@@ -73,10 +74,11 @@ class FixedLength:
         start = header.pack(MAGIC, self._model_id, side, self.bits)
         return [start + row for row in rows]
 
-    def decode(self, streams: Sequence[bytes]) -> Tensor:
-        """Turn N streams of this model into uint8 images (N, C, H, W); any other stream raises ValueError."""
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+        """Turn N streams of this model into uint8 images (N, C, H, W), as `Codec.decode` says."""
         if not streams:
             raise ValueError("expected one or more streams, got none")
+        check_pixels(self.model.size, self.model.size, max_pixels)
         latent_dim = self.model.latent_dim
         rows = np.frombuffer(b"".join(self.payload(stream) for stream in streams), np.uint8).reshape(len(streams), -1)
         if self.bits in _FLOATS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -41,13 +42,7 @@ def unpack(stream: bytes, magic: bytes, model: int, side: int) -> int:
     ValueError
         The stream is too short, foreign, of another version, model or size.
     """
-    if len(stream) < SIZE:
-        raise ValueError(f"expected a header of {SIZE} bytes, got a stream of {len(stream)}")
-    own_magic, version, own_model, height, width, setting = _LAYOUT.unpack_from(stream)
-    if own_magic != magic or version != VERSION:
-        raise ValueError(f"expected a stream of {magic!r} version {VERSION}, got {own_magic!r} version {version}")
-    if own_model != model:
-        raise ValueError(f"expected a stream of model {model:04x}, got one of model {own_model:04x}")
+    height, width, setting = _checked(_LAYOUT, stream, magic, model)
     if (height, width) != (side, side):
         raise ValueError(f"expected images of {side}x{side}, got {height}x{width}")
     return int(setting)
@@ -61,12 +56,18 @@ def pack_picture(magic: bytes, model: int, height: int, width: int, quality: int
 
 def unpack_picture(stream: bytes, magic: bytes, model: int) -> tuple[int, int, int]:
     """Return height, width and quality byte, after checking all else as `unpack` does."""
-    if len(stream) < _PICTURE.size:
-        raise ValueError(f"expected a header of {_PICTURE.size} bytes, got a stream of {len(stream)}")
-    own_magic, version, own_model, size, quality = _PICTURE.unpack_from(stream)
+    size, quality = _checked(_PICTURE, stream, magic, model)
+    height, width = divmod(int.from_bytes(size, "big"), MAX_SIDE)
+    return height + 1, width + 1, quality
+
+
+def _checked(layout: struct.Struct, stream: bytes, magic: bytes, model: int) -> tuple[Any, ...]:
+    """Return what follows magic, version and model in the header of a stream that has the ones expected."""
+    if len(stream) < layout.size:
+        raise ValueError(f"expected a header of {layout.size} bytes, got a stream of {len(stream)}")
+    own_magic, version, own_model, *rest = layout.unpack_from(stream)
     if own_magic != magic or version != VERSION:
         raise ValueError(f"expected a stream of {magic!r} version {VERSION}, got {own_magic!r} version {version}")
     if own_model != model:
         raise ValueError(f"expected a stream of model {model:04x}, got one of model {own_model:04x}")
-    height, width = divmod(int.from_bytes(size, "big"), MAX_SIDE)
-    return height + 1, width + 1, quality
+    return tuple(rest)

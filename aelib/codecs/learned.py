@@ -15,7 +15,7 @@ from torch import Tensor
 from aelib import entropy, exact, learned
 from aelib import images as im
 from aelib.codecs import header, lanes
-from aelib.codecs.base import MAX_PIXELS
+from aelib.codecs.base import MAX_PIXELS, check_pixels
 from aelib.prior import LEVELS, mixed, mixture
 
 MAGIC = b"L"
@@ -137,20 +137,7 @@ class Learned:
         return streams
 
     def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
-        """Turn N streams of this model, of any quality and of pictures of one size, into uint8 images (N, C, H, W).
-
-        Parameters
-        ----------
-        streams : sequence of bytes
-        max_pixels : int
-            Streams that claim a larger picture are refused before they are decoded.
-
-        Raises
-        ------
-        ValueError
-            A stream is foreign, of another version or model, too large, of another size than the first, or longer
-            than any that `encode` writes.
-        """
+        """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W), as `Codec.decode` says."""
         height, width, levels = self._check_headers(streams, max_pixels)
         pictures, count = [], max(1, _BATCH // (height * width))
         for at in range(0, len(streams), count):
@@ -239,8 +226,7 @@ class Learned:
         found = [header.unpack_picture(stream, MAGIC, self._model_id) for stream in streams]
         sizes = {(height, width) for height, width, _ in found}
         for height, width in sizes:
-            if height * width > max_pixels:
-                raise ValueError(f"expected at most {max_pixels} pixels, got {height}x{width}")
+            check_pixels(height, width, max_pixels)
         if len(sizes) > 1:
             raise ValueError(f"expected pictures of one size, got sizes {sorted(sizes)}")
         return *sizes.pop(), np.array([level for _, _, level in found])

@@ -99,7 +99,7 @@ class WebP(PictureCodec):
     def _write(self, image: Tensor) -> bytes:
         check_channels(image, self.channels)
         if self.quality is None:
-            # More effort is not less bytes: quality 100 and method 6 take 2 % more on CIFAR-10, and 25 times as long.
+            # More effort is not less bytes on small photographs: a test shows it.
             return files.write_picture(image, "WEBP", lossless=True, quality=75, method=4)
         return files.write_picture(image, "WEBP", quality=self.quality, method=6)
 
