@@ -107,7 +107,7 @@ class Integer:
     def floats(self) -> Prior:
         """Return the float prior that these integers stand for, to search with; never to code with."""
         hidden = self.values["shifts.0"].shape[1] if self.groups > 1 else 1
-        prior = Prior(self.channels, self.groups, hidden, torch.ones(LEVELS))
+        prior = Prior(self.channels, self.groups, hidden)
         state = {name: torch.from_numpy(self.values[name]).double() for name in prior.state_dict()}
         state = {name: value / 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
         prior.load_state_dict({**state, "units": state["units"].log2()})

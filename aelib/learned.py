@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aelib import images as im
 from aelib.prior import LEVELS, Prior, Rounding, annealed, hard, mixed, mixture
-from aelib.residual import Residual
+from aelib.residual import Residual, start_as_pca
 
 _PLACES = 2048  # of latents at a time
 
@@ -86,8 +87,8 @@ class Model(nn.Module):
         (N, 3, H, W) -> (N, 40, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 160, H/8, W/8) -> (N, 64, H/8, W/8)
           -gain(quality), rounding-> latents -1 / gain(quality)-> and back
 
-    A stage is a pixel-unshuffle, a 1x1 convolution and residual blocks. At first all is linear, and the decoder the
-    transpose of the encoder: an orthogonal transform as far as the channels suffice.
+    A stage is a pixel-unshuffle, a 1x1 convolution and residual blocks. At first all is linear; after `start` the
+    encoder is principal component analysis of 8x8 blocks, and the decoder its inverse.
 
     Examples
     --------
@@ -103,19 +104,28 @@ class Model(nn.Module):
         up: list[nn.Module] = []
         channels = design.channels
         for width, count in zip(design.widths, design.blocks, strict=True):
-            there, back = _transposed(4 * channels, width)
-            down += [nn.PixelUnshuffle(2), there, *(Residual(width) for _ in range(count))]
-            up += [nn.PixelShuffle(2), back, *(Residual(width) for _ in range(count))]
+            own = [Residual(width) for _ in range(2 * count)]
+            down += [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 1), *own[:count]]
+            up += [nn.PixelShuffle(2), nn.Conv2d(width, 4 * channels, 1), *own[count:]]
             channels = width
-        there, back = _transposed(channels, design.latents)
-        self.encoder = nn.Sequential(*down, there)
-        self.decoder = nn.Sequential(back, *reversed(up))
+        self.encoder = nn.Sequential(*down, nn.Conv2d(channels, design.latents, 1))
+        self.decoder = nn.Sequential(nn.Conv2d(design.latents, channels, 1), *reversed(up))
         # At a high rate a step of sqrt(6 C / (ln 2 lambda)) / 255 is best where there are as many latents as pixels.
         prices = design.price(torch.arange(LEVELS, dtype=torch.float64))
         gains = (255 * (math.log(2) * prices / (6 * design.channels)).sqrt()).float()
         self.gain = nn.Parameter(gains.log2()[:, None].repeat(1, design.latents))
         self.restore = nn.Parameter(-self.gain.detach().clone())
-        self.prior = Prior(design.latents, design.groups, design.hidden, gains)
+        self.prior = Prior(design.latents, design.groups, design.hidden)
+        self.prior.expect(self.gain.detach().exp2())
+
+    def start(self, images: Tensor, *, seed: int = 0) -> None:
+        """Become principal component analysis of blocks of uint8 images (N, C, H, W); for a model not yet trained."""
+        im.check(images, channels=self.design.channels)
+        x = im.to_float(images) - 0.5
+        start_as_pca(self.encoder, self.decoder, x, seed=seed)
+        with torch.no_grad():
+            spread = torch.cat([self.encoder(part) for part in torch.split(x, 500)]).std(dim=(0, 2, 3))
+        self.prior.expect(self.gain.detach().exp2() * spread)
 
     def analyse(self, x: Tensor, shares: Tensor) -> Tensor:
         """Map float images in [0, 1], (N, C, H, W), to latents in steps of quantisation, (N, K, h, w).
@@ -142,18 +152,6 @@ class Model(nn.Module):
             # The layout in which CPUs convolve fastest.
             out: Tensor = network(x.contiguous(memory_format=torch.channels_last))
         return out.float()
-
-
-def _transposed(wide: int, narrow: int) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Return a 1x1 convolution with an orthogonal matrix, and one with its transpose."""
-    there, back = nn.Conv2d(wide, narrow, 1), nn.Conv2d(narrow, wide, 1)
-    nn.init.orthogonal_(there.weight)
-    with torch.no_grad():
-        back.weight.copy_(there.weight.transpose(0, 1))
-    for layer in (there, back):
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    return there, back
 
 
 def sensitivity(model: Model, images: Tensor, *, probes: int = 8) -> Tensor:

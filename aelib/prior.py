@@ -100,25 +100,30 @@ class Prior(nn.Module):
     ----------
     channels, groups, hidden : int
         C, a multiple of the number of groups, and the width of the hidden layer.
-    gains : Tensor
-        (8,): about how many steps of quantisation the latents extend over at each quality level, to begin with.
     """
 
-    def __init__(self, channels: int, groups: int, hidden: int, gains: Tensor) -> None:
+    def __init__(self, channels: int, groups: int, hidden: int) -> None:
         super().__init__()
         if channels % groups:
             raise ValueError(f"expected channels that {groups} groups divide evenly, got {channels}")
         self.size = channels // groups
-        units = gains.log2()[:, None]
-        self.units = nn.Parameter(units.repeat(1, channels))
-        start = torch.cat([torch.zeros(LEVELS, self.size), (units - math.log2(2 * FINEST)).repeat(1, self.size)], dim=1)
-        self.biases = nn.ParameterList([nn.Parameter(start.clone()) for _ in range(groups)])
+        self.units = nn.Parameter(torch.zeros(LEVELS, channels))
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, 2 * self.size)) for _ in range(groups)])
         widths = [self.size * index for index in range(1, groups)]
         self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, hidden)) for _ in widths])
         self.inner = nn.ModuleList([nn.Conv2d(width, hidden, 3, padding=1, bias=False) for width in widths])
         self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * self.size, 1, bias=False) for _ in widths])
         for layer in self.outer:
             nn.init.zeros_(next(layer.parameters()))
+
+    @torch.no_grad()
+    def expect(self, scales: Tensor) -> None:
+        """Expect latents around 0 with these scales, (8, C), in steps of quantisation at each quality level."""
+        octaves = scales.clamp_min(FINEST).log2()
+        self.units.copy_(octaves)
+        for bias, own in zip(self.biases, torch.split(octaves, self.size, dim=1), strict=True):
+            bias[:, : self.size] = 0
+            bias[:, self.size :] = own - math.log2(FINEST)
 
     def forward(self, y: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
         """Quantise float latents and return their information in bits, (N,), and what the decoder gets, (N, C, h, w).

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from aelib import images as im
 from aelib.bottleneck import Autoencoder
 
-WIDTHS = (48, 96, 112)
-BLOCKS = 1
+WIDTHS = (40, 80, 112)
+BLOCKS = (2, 1, 1)
 _PROBES = 50_000
 
 
@@ -42,7 +42,7 @@ def stages(size: int, widths: tuple[int, ...] = WIDTHS) -> tuple[int, ...]:
     """Return the width after each halving of the side, down to 4 pixels or an odd number.
 
     >>> stages(32), stages(28)
-    ((48, 96, 112), (48, 96))
+    ((40, 80, 112), (40, 80))
     """
     count = 0
     while count < len(widths) and size % 2 == 0 and size > 4:
@@ -51,30 +51,41 @@ def stages(size: int, widths: tuple[int, ...] = WIDTHS) -> tuple[int, ...]:
 
 
 def encoder(
-    latent_dim: int, channels: int, size: int, *, widths: tuple[int, ...] = WIDTHS, blocks: int = BLOCKS
+    latent_dim: int,
+    channels: int,
+    size: int,
+    *,
+    widths: tuple[int, ...] = WIDTHS,
+    blocks: tuple[int, ...] = BLOCKS,
 ) -> nn.Sequential:
     """Return the layers from images (N, C, H, W) to latents (N, K).
 
     Each stage gathers 2x2 pixels in one, mixes the channels, and adds residual blocks.
     """
     layers: list[nn.Module] = []
-    for width in stages(size, widths):
+    for width, count in zip(stages(size, widths), blocks, strict=False):
         layers += [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 1)]  # (N, width, H/2, W/2)
-        layers += [Residual(width) for _ in range(blocks)]
+        layers += [Residual(width) for _ in range(count)]
         channels, size = width, size // 2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size**2, latent_dim))
 
 
 def decoder(
-    latent_dim: int, channels: int, size: int, *, widths: tuple[int, ...] = WIDTHS, blocks: int = BLOCKS
+    latent_dim: int,
+    channels: int,
+    size: int,
+    *,
+    widths: tuple[int, ...] = WIDTHS,
+    blocks: tuple[int, ...] = BLOCKS,
 ) -> nn.Sequential:
     """Return the mirror image of `encoder`: latents (N, K) to images (N, C, H, W)."""
     own = stages(size, widths)
     side = size // 2 ** len(own)
     layers: list[nn.Module] = [nn.Linear(latent_dim, own[-1] * side**2), nn.Unflatten(1, (own[-1], side, side))]
-    for width, following in zip(reversed(own), (*reversed(own[:-1]), channels), strict=True):
-        layers += [Residual(width) for _ in range(blocks)]
-        layers += [nn.Conv2d(width, 4 * following, 1), nn.PixelShuffle(2)]  # (N, following, 2H, 2W)
+    for stage in reversed(range(len(own))):
+        layers += [Residual(own[stage]) for _ in range(blocks[stage])]
+        following = own[stage - 1] if stage else channels
+        layers += [nn.Conv2d(own[stage], 4 * following, 1), nn.PixelShuffle(2)]  # (N, following, 2H, 2W)
     return nn.Sequential(*layers)
 
 
@@ -83,12 +94,13 @@ def start_as_pca(down: nn.Sequential, up: nn.Sequential, images: Tensor, *, seed
     """Set the linear layers of an encoder and its decoder so that both together are PCA, stage by stage.
 
     Each 1x1 convolution keeps the principal components of what it gets, turned at random so that all channels carry
-    alike; the bottleneck keeps those of the last features, scaled to variance 1 each; the decoder inverts each step.
+    alike; the bottleneck keeps those of the last features, by falling variance: scaled to variance 1 if it is linear,
+    as they are if it is a 1x1 convolution. The decoder inverts each step.
 
     Parameters
     ----------
     down, up : nn.Sequential
-        As `encoder` and `decoder` make them, on the CPU; residual branches still at zero.
+        On the CPU; residual branches still at zero, no strides but those of pixel-unshuffles.
     images : Tensor
         float, (N, C, H, W), in [0, 1], more of them than the bottleneck has latents.
     seed : int
@@ -99,19 +111,27 @@ def start_as_pca(down: nn.Sequential, up: nn.Sequential, images: Tensor, *, seed
     features = images
     for layer in down[:-1]:
         if isinstance(layer, nn.Conv2d):
-            values = features.permute(1, 0, 2, 3).flatten(1)
-            values = values[:, torch.randint(values.shape[1], (_PROBES,), generator=generator)]
-            mean, components = _principal(values.T, layer.out_channels)
+            mean, components = _principal(_pixels(features, generator), layer.out_channels)
             turn, _ = torch.linalg.qr(torch.randn(layer.out_channels, layer.out_channels, generator=generator))
             turned = turn[:, : len(components)] @ components
-            _set(layer, turned[:, :, None, None], -turned @ mean)
-            _set(convolutions.pop(0), turned.T[:, :, None, None], mean)
+            _set(layer, turned, -turned @ mean)
+            _set(convolutions.pop(0), turned.T, mean)
         features = layer(features)
     last: Any = down[-1]
-    mean, components = _principal(features, len(last.bias))
-    scale = ((features - mean) @ components.T).std(dim=0).clamp_min(1e-3)
+    if isinstance(last, nn.Conv2d):
+        mean, components = _principal(_pixels(features, generator), last.out_channels)
+        scale = torch.ones(len(components))
+    else:
+        mean, components = _principal(features, len(last.bias))
+        scale = ((features - mean) @ components.T).std(dim=0).clamp_min(1e-3)
     _set(last, components / scale[:, None], -(components / scale[:, None]) @ mean)
     _set(up[0], (components * scale[:, None]).T, mean)
+
+
+def _pixels(features: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the channels of randomly chosen pixels, (_PROBES, C), of features (N, C, H, W)."""
+    values = features.permute(1, 0, 2, 3).flatten(1)
+    return values[:, torch.randint(values.shape[1], (_PROBES,), generator=generator)].T
 
 
 def _principal(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -123,9 +143,9 @@ def _principal(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _set(layer: Any, weight: Tensor, bias: Tensor) -> None:
-    part = tuple(slice(length) for length in weight.shape)
+    """Set a layer to a matrix (its outputs, its inputs) and a bias; what of it they do not reach becomes zero."""
     layer.weight.zero_()
-    layer.weight[part] = weight
+    layer.weight.flatten(1)[: weight.shape[0], : weight.shape[1]] = weight
     layer.bias.zero_()
     layer.bias[: len(bias)] = bias
 
@@ -135,7 +155,7 @@ class ResidualAutoencoder(Autoencoder):
 
     ::
 
-        (N, 3, 32, 32) -> (N, 48, 16, 16) -> (N, 96, 8, 8) -> (N, 112, 4, 4) -linear-> (N, K), and back
+        (N, 3, 32, 32) -> (N, 40, 16, 16) -> (N, 80, 8, 8) -> (N, 112, 4, 4) -linear-> (N, K), and back
 
     Images whose side halves only twice, as 28 does, have two stages. The raw values are brightness itself: a sigmoid
     would bend the linear trunk.
@@ -143,7 +163,7 @@ class ResidualAutoencoder(Autoencoder):
     Examples
     --------
     >>> sum(p.numel() for p in ResidualAutoencoder(256).parameters())
-    1911756
+    1816788
     """
 
     encoder: nn.Sequential
@@ -156,7 +176,7 @@ class ResidualAutoencoder(Autoencoder):
         size: int = 32,
         *,
         widths: tuple[int, ...] = WIDTHS,
-        blocks: int = BLOCKS,
+        blocks: tuple[int, ...] = BLOCKS,
     ) -> None:
         super().__init__(latent_dim, channels, size)
         self.encoder = encoder(latent_dim, channels, size, widths=widths, blocks=blocks)

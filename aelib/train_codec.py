@@ -14,6 +14,8 @@ import torch
 from aelib import codecs, data, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
+START_IMAGES = 10_000
+
 
 def make(
     dataset: str,
@@ -50,6 +52,7 @@ def make(
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
+    model.start(training.images[:START_IMAGES], seed=settings.seed)
     history = train_rate.fit(
         model,
         training.images,

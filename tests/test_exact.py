@@ -16,7 +16,8 @@ from aelib.codecs import lanes
 def random_prior(channels=6, groups=3, hidden=7, seed=0):
     """A float prior with weights that matter."""
     generator = torch.Generator().manual_seed(seed)
-    made = prior.Prior(channels, groups, hidden, torch.linspace(0.7, 20, 8))
+    made = prior.Prior(channels, groups, hidden)
+    made.expect(torch.linspace(0.7, 20, 8)[:, None].repeat(1, channels))
     with torch.no_grad():
         for value in made.parameters():
             value += 0.3 * torch.randn(value.shape, generator=generator)
@@ -201,7 +202,7 @@ def test_numbers_that_float64_would_round_are_refused(whole):
     with pytest.raises(ValueError, match="expected 64 symmetric tables"):
         replace(whole, tables=(*whole.tables[1:], entropy.Table(1, np.array([entropy.TOTAL - 1, 1]))))
     with pytest.raises(ValueError, match="expected channels that 4 groups divide evenly, got 6"):
-        prior.Prior(6, 4, 5, torch.ones(8))
+        prior.Prior(6, 4, 5)
 
 
 def test_rounding_kinds():

@@ -19,10 +19,18 @@ QUICK = train_rate.Settings(steps=12, batch_size=4, hard=0.25)
 
 
 def model_of(design=SMALL, seed=0):
-    """A model with random weights, residual branches and context networks included."""
+    """A model near a random orthogonal transform, residual branches and context networks included."""
     torch.manual_seed(seed)
     model = learned.Model(design)
+    layers = (
+        [layer for layer in part if isinstance(layer, torch.nn.Conv2d)] for part in (model.encoder, model.decoder)
+    )
     with torch.no_grad():
+        for there, back in zip(next(layers), reversed(next(layers)), strict=True):
+            torch.nn.init.orthogonal_(there.weight)
+            back.weight.copy_(there.weight.transpose(0, 1))
+            there.bias.zero_()
+            back.bias.zero_()
         for value in model.parameters():
             value += 0.02 * torch.randn_like(value)
     return model
@@ -38,15 +46,37 @@ def some(photographs):
     return photographs[:7]
 
 
-def test_a_new_model_is_an_orthogonal_transform(photographs):
+def test_a_started_model_is_an_orthogonal_transform(photographs):
     design = learned.Design(widths=(12, 48), blocks=(1, 1), latents=48, groups=4, hidden=4)
-    model, x = learned.Model(design), im.to_float(photographs[:5])
-    shares = prior.mixture(torch.tensor([0.0, 1.5, 3.0, 6.2, 7.0]))
+    model, x = learned.Model(design), im.to_float(photographs[:4])
+    model.start(photographs)
+    shares = prior.mixture(torch.full((4,), 2.7))
     y = model.analyse(x, shares)
     assert torch.allclose(model.synthesise(y, shares), x, atol=1e-5)
     gains = 2 ** prior.mixed(shares, model.gain)
-    energies = (y / gains).square().sum(dim=(1, 2, 3)), (x - 0.5).square().sum(dim=(1, 2, 3))
-    assert torch.allclose(*energies, rtol=1e-4)
+    assert torch.allclose(
+        (y / gains).diff(dim=0).square().sum((1, 2, 3)), x.diff(dim=0).square().sum((1, 2, 3)), rtol=1e-4
+    )
+
+
+def test_a_started_model_is_pca_of_blocks(photographs):
+    design = learned.Design(widths=(12, 48), blocks=(1, 1), latents=8, groups=4, hidden=4)
+    model, x = learned.Model(design), im.to_float(photographs)
+    model.start(photographs)
+    shares = prior.mixture(torch.full((len(x),), 2.7))
+    with torch.no_grad():
+        y = model.analyse(x, shares)
+        error = (model.synthesise(y, shares) - x).square().mean()
+    blocks = torch.nn.functional.pixel_unshuffle(x, 4).permute(0, 2, 3, 1).flatten(0, 2).double()
+    variances = torch.linalg.eigvalsh(torch.cov(blocks.T))  # rising
+    assert float(error) == pytest.approx(float(variances[:-8].sum()) / 48, rel=0.02)
+    found = (y / 2 ** prior.mixed(shares, model.gain)).var(dim=(0, 2, 3))
+    assert found.tolist() == pytest.approx(variances.flip(0)[:8].tolist(), rel=0.05), "by falling variance"
+
+
+def test_a_model_is_not_started_on_other_images(digits):
+    with pytest.raises(ValueError, match="channels"):
+        learned.Model(SMALL).start(digits)
 
 
 def multiplications(model, part, x):
