@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights results peers explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights results peers ladder training explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ notebooks: setup ## every notebook in full on the real data; outputs are written
 lab: setup ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(UPLOADS)
 
-weights: setup ## train all shipped models again (about an hour on two cores; goes on where it was stopped)
+weights: setup ## train all shipped models again (hours on two cores; goes on where it was stopped)
 	$(BIN)/python -m aelib.pretrain
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
@@ -49,6 +49,13 @@ peers: setup ## measure the entropy coder beside constriction and AVIF at other 
 	$(BIN)/python benchmarks/entropy.py
 	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py
+
+ladder: setup ## gather quality by bottleneck size from the cards, for results/ladder.json
+	$(BIN)/python benchmarks/ladder.py --refine
+	$(BIN)/python benchmarks/readme.py
+
+training: setup ## time training beside a plain DataLoader loop, for results/training.json (minutes, on a machine that rests)
+	$(BIN)/python benchmarks/training.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html

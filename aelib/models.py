@@ -102,21 +102,57 @@ def codes(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tenso
 
 
 @torch.no_grad()
-def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 100) -> Tensor:
+def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 20) -> Tensor:
     """Return the uint8 images (N, C, H, W) that the model decodes from float latents (N, K).
 
     The decoder runs in float64 on the CPU: what batch size, threads, vector width and library version change is then
     some 1e-16 of a value, far too little to move a pixel from one of its 256 levels to the next, and the same latents
-    give the same pictures everywhere.
+    give the same pictures everywhere. Small batches that stay in the cache, channels last, are fastest.
     """
     exact = copy.deepcopy(model).cpu().double()  # in two steps: Apple GPUs know no float64
+    exact.to(memory_format=torch.channels_last)
     parts = torch.split(latents.cpu().double(), batch_size)
     return torch.cat([im.to_uint8(exact.decode(part)) for part in parts])
 
 
+@torch.enable_grad()
+def refined(model: Autoencoder, images: Tensor, *, steps: int = 30, batch_size: int = 100) -> Tensor:
+    """Return latents, float32 (N, K), from which the decoder comes nearer to the images than from the encoder's.
+
+    They start as `codes` gives them and go down the gradient of each image's own error. The decoder stays as it is, so
+    this shows what a better encoder would gain; Cremer, Li and Duvenaud (Inference Suboptimality in Variational
+    Autoencoders, 2018) call that the amortization gap.
+
+    Parameters
+    ----------
+    model : Autoencoder
+    images : Tensor
+        uint8, (N, C, H, W).
+    steps : int
+        Of Adam; each costs about as much as a step of training.
+    batch_size : int
+        Images at a time; the result depends on it by rounding alone.
+    """
+    codec = copy.deepcopy(model).cpu().requires_grad_(False).to(memory_format=torch.channels_last)
+    latents = codes(model, images)
+    rate = 0.03 * latents.std()  # of the first step; the last one is a tenth of it
+    found = []
+    for part, own in zip(torch.split(images, batch_size), torch.split(latents, batch_size), strict=True):
+        x, z = im.to_float(part.cpu()), own.clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([z], lr=1.0)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = float(rate * 0.1 ** (step / max(1, steps - 1)))
+            error = (codec.squash(codec.decode_logits(z)) - x).square().flatten(1).mean(dim=1)
+            optimizer.zero_grad()
+            (error + 1e-9).log().sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        found.append(z.detach())
+    return torch.cat(found)
+
+
 def reconstruct(model: Autoencoder, images: Tensor, *, batch_size: int = 500) -> Tensor:
     """Send uint8 images (N, C, H, W) through the model and return uint8 images of the same shape."""
-    return pictures(model, codes(model, images, batch_size=batch_size), batch_size=batch_size)
+    return pictures(model, codes(model, images, batch_size=batch_size))
 
 
 def build(architecture: str, latent_dim: int, *, channels: int = 3, size: int = 32, seed: int = 0) -> Autoencoder:

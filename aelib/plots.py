@@ -14,20 +14,14 @@ from torch import Tensor
 from aelib import images as im
 from aelib.train import Epoch
 
-# Okabe and Ito's palette (2008), distinguishable with any colour vision; each method keeps its colour everywhere.
+# Okabe and Ito's palette (2008), distinguishable with any colour vision, and Tol's (2021) where it ends; each method
+# keeps its colour everywhere.
 COLOURS = {
-    "mean image": "#999999",
-    "PCA": "#000000",
-    "conv": "#0072B2",
-    "autoencoder": "#0072B2",
-    "dense": "#E69F00",
-    "JPEG 2000": "#56B4E9",
-    "JPEG XL": "#999933",
-    "JPEG": "#D55E00",
-    "WebP": "#009E73",
-    "AVIF": "#CC79A7",
+    **{"mean image": "#999999", "PCA": "#000000", "conv": "#0072B2", "autoencoder": "#0072B2", "dense": "#E69F00"},
+    **{"residual, refined": "#CC6677", "residual": "#882255", "ordered": "#44AA99", "UvA": "#777777"},
+    **{"JPEG 2000": "#56B4E9", "JPEG XL": "#999933", "JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#CC79A7"},
 }
-MARKERS = dict(zip(COLOURS, "xsoo^vPD<>", strict=True))
+MARKERS = dict(zip(COLOURS, "xsoo^^*dXvPD<>", strict=True))
 
 
 def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zoom: float = 1.0) -> list[Axes]:

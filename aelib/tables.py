@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from aelib import benchmark, curves
 from aelib.benchmark import Point
@@ -15,6 +17,40 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, the first column to the left, the others to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
+    """Return mean PSNR in dB on a test set by method and bottleneck size K, from what ``make ladder`` wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or does not have the data set.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))["mean_psnr"][dataset]
+        return {method: {int(size): float(value) for size, value in row.items()} for method, row in stored.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected mean PSNR by method and size for {dataset} in {file}, got {error!r}") from error
+
+
+def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:
+    """Return mean PSNR in dB of each method at each bottleneck size, the best of each size in bold.
+
+    Parameters
+    ----------
+    methods : mapping of str to mapping of int to float
+        Method to K to mean PSNR in dB.
+    title : str
+        Names data set and number of images.
+    """
+    sizes = sorted({size for row in methods.values() for size in row})
+    best = [max(row[size] for row in methods.values() if size in row) for size in sizes]
+    rows = [
+        [label, *(_number(row.get(size), bold=row.get(size) == top) for size, top in zip(sizes, best, strict=True))]
+        for label, row in methods.items()
+    ]
+    return markdown([title, *(f"K = {size}" for size in sizes)], rows)
 
 
 def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, title: str) -> str:
@@ -38,7 +74,7 @@ def matched(results: Mapping[str, Sequence[Point]], sizes: Sequence[int], *, tit
         best = [max((value for value in column.values() if value is not None), default=None) for column in columns]
         for codec in hulls:
             values = [column[codec] for column in columns]
-            cells = [_number(value, bold=value == top) for value, top in zip(values, best, strict=True)]
+            cells = [_number(value, bold=value == top, digits=1) for value, top in zip(values, best, strict=True)]
             rows.append([label, codec, *cells])
     head = [title, "mean PSNR in dB at", *(f"{size} B, {8 * size / pixels:.3g} bpp" for size in sizes)]
     return markdown(head, rows)
@@ -75,10 +111,10 @@ def floor(results: Mapping[str, Sequence[Point]]) -> str:
     return f"Without any loss: {'; '.join(found)}."
 
 
-def _number(value: float | None, *, bold: bool) -> str:
+def _number(value: float | None, *, bold: bool, digits: int = 2) -> str:
     if value is None:
         return "-"
-    return f"**{value:.1f}**" if bold else f"{value:.1f}"
+    return f"**{value:.{digits}f}**" if bold else f"{value:.{digits}f}"
 
 
 def bjontegaard(

@@ -46,7 +46,9 @@ class BottleneckExplorer(ipywidgets.VBox):
     """
 
     def __init__(self, dataset: str = "cifar10", architecture: str = "conv", count: int = 6) -> None:
-        families = [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if zoo.sizes(kind, net)]
+        families = [
+            (kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.sizes(kind, net)) > 1
+        ]
         if (dataset, architecture) not in families:
             raise ValueError(f"expected a data set and a network out of {families}, got {(dataset, architecture)}")
         ladders.originals(dataset, count=count)  # raises for a count out of range

@@ -20,21 +20,22 @@ from aelib import data, files, metrics, models, pretrain, residual, train
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ablation.json"
-LATENT_DIM, EPOCHS = 128, 2
-BASE = replace(pretrain.RECIPES["ordered"], epochs=EPOCHS)
+LATENT_DIM, EPOCHS = 128, 1
+BASE = replace(pretrain.recipe(f"cifar10-residual-{LATENT_DIM}"), epochs=EPOCHS)
 # Name, what differs in the network, what differs in the training, and whether it starts as PCA.
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("as shipped", {}, {}, True),
     ("random start", {}, {}, False),
-    ("two thirds of the width", {"widths": (32, 64, 80)}, {}, True),
-    ("four thirds of the width", {"widths": (64, 128, 144)}, {}, True),
-    ("no residual blocks", {"blocks": 0}, {}, True),
-    ("two blocks a stage", {"blocks": 2}, {}, True),
+    ("half the width", {"widths": (20, 40, 56)}, {}, True),
+    ("no residual blocks", {"blocks": (0, 0, 0)}, {}, True),
+    ("one block a stage", {"blocks": (1, 1, 1)}, {}, True),
+    ("the blocks at 8x8 and 4x4 pixels", {"blocks": (0, 2, 2)}, {}, True),
+    ("batches of 128", {}, {"batch_size": 128}, True),
     ("constant learning rate", {}, {"schedule": "constant"}, True),
     ("no average of the weights", {}, {"average": 0.0}, True),
     ("no flips", {}, {"flips": False}, True),
     ("mean squared error as the loss", {}, {"loss": "mse"}, True),
-    ("half the epochs", {}, {"epochs": EPOCHS // 2}, True),
+    ("twice the epochs", {}, {"epochs": 2 * EPOCHS}, True),
 ]
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     content = {
         "schema": 1,
         "latent_dim": LATENT_DIM,
-        "images": "the validation split of the training set of CIFAR-10",
+        "images": data.VALIDATION_SIZE,  # of the validation split of CIFAR-10
         "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
         "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {train.pick_device()}",
         "rows": rows,

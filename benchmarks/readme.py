@@ -46,34 +46,27 @@ def notebook_table() -> str:
 
 
 def zoo_table(dataset: str) -> str:
-    """Return the table of shipped weights: mean PSNR by K beside PCA, bytes an image once coded, size on disk."""
-    sizes = zoo.sizes(dataset, "conv")
-    count = zoo.card(zoo.model_name(dataset, "conv", sizes[0])).test["images"]
-    head = f"| {TITLES[dataset]}, mean PSNR in dB of {count:,} test images | "
-    rows = [head + " | ".join(f"K = {size}" for size in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
-    cards = {size: zoo.card(zoo.model_name(dataset, "conv", size)) for size in sizes}
-    rows.append("| PCA | " + " | ".join(f"{card.pca_mean_psnr:.2f}" for card in cards.values()) + " |")
-    for label, architecture in (("convolutional", "conv"), ("fully connected", "dense")):
-        known = zoo.sizes(dataset, architecture)
-        cells = [
-            f"{zoo.card(zoo.model_name(dataset, architecture, size)).test['mean_psnr']:.2f}" if size in known else "-"
-            for size in sizes
-        ]
-        rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    """Return mean PSNR by method and K, and what the shipped weights of each network cost coded and on disk."""
+    methods = tables.read_sizes(ROOT / "results" / "ladder.json", dataset)
+    sizes = sorted(methods["PCA"])
+    count = zoo.card(zoo.names(dataset)[0]).test["images"]
+    title = f"{TITLES[dataset]}, mean PSNR in dB of {count:,} test images"
     measured = json.loads((ROOT / "results" / "entropy.json").read_text(encoding="utf-8"))["rows"]
     coded = {row["model"]: row for row in measured}
-    rows.append(
-        "| convolutional, coded, dB | " + " | ".join(_coded_psnr(card, coded) for card in cards.values()) + " |"
-    )
-    bytes_ = [f"{coded[card.name]['bytes'] + 1:.1f}" for card in cards.values()]
-    rows.append("| convolutional, coded, bytes an image | " + " | ".join(bytes_) + " |")
-    files = [(zoo.WEIGHTS / f"{card.name}.safetensors").stat().st_size for card in cards.values()]
-    rows.append("| convolutional, weights, kB on disk | " + " | ".join(f"{size / 1000:.0f}" for size in files) + " |")
-    return "\n".join(rows)
-
-
-def _coded_psnr(card: zoo.Card, coded: dict[str, dict[str, float]]) -> str:
-    return f"{card.test['mean_psnr'] - coded[card.name]['psnr_loss_db']:.2f}"
+    rows = []
+    for architecture in ("conv", "residual"):
+        cards = {size: zoo.card(zoo.model_name(dataset, architecture, size)) for size in methods.get(architecture, {})}
+        if not all(card.name in coded for card in cards.values()) or not cards:
+            continue  # `make peers` has not measured them yet
+        for label, cell in (
+            ("coded, dB", lambda card: f"{card.test['mean_psnr'] - coded[card.name]['psnr_loss_db']:.2f}"),
+            ("coded, bytes", lambda card: f"{coded[card.name]['bytes'] + 1:.1f}"),
+            ("kB on disk", lambda card: f"{(zoo.WEIGHTS / f'{card.name}.safetensors').stat().st_size / 1000:.0f}"),
+        ):
+            cells = [cell(cards[size]) if size in cards else "-" for size in sizes]
+            rows.append([f"{architecture}, {label}", *cells])
+    costs = tables.markdown(["quantised and coded; weights", *(f"K = {size}" for size in sizes)], rows)
+    return tables.by_size(methods, title=title) + "\n\n" + costs
 
 
 def results_tables(dataset: str) -> str:
@@ -149,6 +142,23 @@ def write_curves(dataset: str) -> None:
     plt.close(figure)
 
 
+def write_sizes() -> None:
+    """Draw quality by bottleneck size: PSNR on digits, on photographs, and there the lead over PCA."""
+    found = {dataset: tables.read_sizes(ROOT / "results" / "ladder.json", dataset) for dataset in TITLES}
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    for axis, dataset in zip(axes, found, strict=False):
+        plots.quality_by_size(found[dataset], title=f"{TITLES[dataset]}, 10,000 test images", axis=axis)
+    lead = {
+        method: {size: value - found["cifar10"]["PCA"][size] for size, value in row.items()}
+        for method, row in found["cifar10"].items()
+        if method != "dense"
+    }
+    axis = plots.quality_by_size(lead, title=f"{TITLES['cifar10']}, lead over PCA", axis=axes[2])
+    axis.set_ylabel("lead over PCA (dB)")
+    figure.savefig(FIGURES / "ladder.png", dpi=80)
+    plt.close(figure)
+
+
 def blocks() -> dict[str, str]:
     """Return what stands between the markers of README.md."""
     drawn = {"notebooks": notebook_table(), "coder": coder_table(), "avif": avif_note()}
@@ -199,6 +209,7 @@ def main() -> int:
     write_figures()
     for dataset in TITLES:
         write_curves(dataset)
+    write_sizes()
     partial = readme.with_suffix(".partial")
     partial.write_text(new, encoding="utf-8", newline="\n")
     partial.replace(readme)

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 JPEG_QUALITIES = (3, 6, 10, 15, 22, 32, 45, 60, 75, 87, 95)
 
 SLOW = ("avif", "jpegxl", "lossless")
+SLOW_MODELS = ("residual", "ordered")
 # What a point depends on, in aelib: a change here measures it again, a change of a figure does not.
 CODE = (
     "benchmark",
@@ -68,9 +69,12 @@ def classical(dataset: str) -> dict[str, Series]:
 
 
 def learned(dataset: str) -> dict[str, Series]:
-    """Return the series of the shipped autoencoders: each model at every quality."""
+    """Return the series of the shipped autoencoders, each at every quality, those that are slow to decode at some."""
     return {
-        name.removeprefix(f"{dataset}-"): [lambda n=name, q=q: zoo.load_codec(n, q) for q in quantise.QUALITIES]
+        name.removeprefix(f"{dataset}-"): [
+            lambda n=name, q=q: zoo.load_codec(n, q)
+            for q in (quantise.QUALITIES[1::2] if name.split("-")[1] in SLOW_MODELS else quantise.QUALITIES)
+        ]
         for name in zoo.names(dataset)
     }
 

@@ -11,7 +11,7 @@ from aelib import files, markup, pretrain, views, zoo
 from aelib.views import Choice, Row, View
 
 NAUGHTY = """<script>alert("1")</script> & 'more'"""
-FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
+FAMILIES = [tuple(family.split("-")) for family, sizes in pretrain.SIZES.items() if len(sizes) > 1]
 
 
 class Page(HTMLParser):

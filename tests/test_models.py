@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from aelib import data, models, pretrain
+from aelib import data, metrics, models, pretrain, zoo
 from aelib.images import to_float, to_uint8
 
 
@@ -141,3 +141,15 @@ def test_codes_refuse_other_images(noise):
         models.codes(model, noise(1, 1, 32, 32))
     with pytest.raises(ValueError, match="expected images of 32x32 pixels, got 28x32"):
         models.reconstruct(model, noise(1, 3, 28, 32))
+
+
+@pytest.mark.parametrize("name", ["cifar10-conv-64", "mnist-conv-8"])
+def test_refined_latents_come_nearer_to_every_image(name, photographs, digits):
+    model, images = zoo.load(name), (photographs if name.startswith("cifar10") else digits)[:12]
+    latents = models.refined(model, images, steps=10, batch_size=5)
+    assert latents.shape == (12, model.latent_dim)
+    before = metrics.mse(images, models.reconstruct(model, images))
+    assert (metrics.mse(images, models.pictures(model, latents)) < before).all()
+    assert all(value.requires_grad and value.grad is None for value in model.parameters()), "the model stays as it is"
+    assert torch.allclose(models.refined(model, images, steps=10), latents, atol=1e-3)
+    assert torch.equal(models.refined(model, images, steps=0), models.codes(model, images))

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,27 @@ def cells(table):
 
 def test_markdown_has_a_cell_for_every_value():
     assert cells(tables.markdown(["a", "b"], [["1", "2"], ["3", "4"]])) == [["a", "b"], ["1", "2"], ["3", "4"]]
+
+
+def test_methods_by_size_leave_gaps_and_mark_the_best():
+    table = cells(tables.by_size({"PCA": {4: 10.0, 2: 9.0}, "conv": {4: 12.344}}, title="digits"))
+    assert table == [["digits", "K = 2", "K = 4"], ["PCA", "**9.00**", "10.00"], ["conv", "-", "**12.34**"]]
+
+
+def test_stored_sizes_are_read_as_numbers(tmp_path):
+    file = tmp_path / "ladder.json"
+    file.write_text(json.dumps({"mean_psnr": {"mnist": {"PCA": {"2": 10, "16": 12.5}}}}))
+    assert tables.read_sizes(file, "mnist") == {"PCA": {2: 10.0, 16: 12.5}}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"mean_psnr": {}}', '{"mean_psnr": {"mnist": {"PCA": {"two": 1}}}}']
+)
+def test_damaged_sizes_are_refused(tmp_path, content):
+    file = tmp_path / "ladder.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"expected mean PSNR by method and size for mnist in .*ladder\.json, got"):
+        tables.read_sizes(file, "mnist")
 
 
 def test_matched_reads_each_hull_at_the_same_bytes_and_marks_the_best(point):

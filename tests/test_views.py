@@ -278,8 +278,9 @@ def test_the_rows_are_the_pictures(choice, images_of):
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
 def test_the_title_names_data_network_and_size(dataset, architecture):
-    size = zoo.sizes(dataset, architecture)[1]
+    size = zoo.sizes(dataset, architecture)[-1]
     names = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
+    names |= {"residual": "residual", "ordered": "ordered"}
     title = views.render(Choice(dataset, architecture, size, count=1)).title
     assert title == f"{names[dataset]}, {names[architecture]} autoencoder, K = {size}"
 
@@ -287,11 +288,11 @@ def test_the_title_names_data_network_and_size(dataset, architecture):
 def test_equal_choices_share_one_view_and_no_memory_grows_without_end():
     assert views.render(CHOICES[-1]) is views.render(Choice("mnist", "conv", 2, 0, MIXED, 2))
     assert views.render(CHOICES[-1]) is not views.render(Choice("mnist", "conv", 2, 1, MIXED, 2))
-    found = {(own.__name__, name): one for own in (views, markup, upload) for name, one in vars(own).items()}
+    found = {(own.__name__, name): one for own in (ladders, views, markup, upload) for name, one in vars(own).items()}
     limits = {place: one.cache_parameters()["maxsize"] for place, one in found.items() if hasattr(one, "cache_info")}
-    assert {("aelib.views", "render"), ("aelib.markup", "view_html"), ("aelib.views", "jpegs")} <= set(limits)
+    assert {("aelib.views", "render"), ("aelib.markup", "view_html"), ("aelib.ladders", "jpegs")} <= set(limits)
     unlimited = {place for place, limit in limits.items() if limit is None}
-    assert unlimited <= {("aelib.views", "_sample")}, "as many as data sets and weights"
+    assert unlimited <= {("aelib.ladders", "_sample")}, "as many as data sets and weights"
 
 
 # --- the curves

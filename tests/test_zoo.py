@@ -212,7 +212,7 @@ def test_a_shipped_card_is_complete_and_true(name):
     assert 0 < test["ssim"] < 1
     assert abs(test["mean_psnr"] - test["mean_psnr_float32"]) < 0.01, "float16 costs something"
     assert card.pca_mean_psnr > 5
-    recipe = dataclasses.asdict(pretrain.RECIPES[architecture])
+    recipe = dataclasses.asdict(pretrain.recipe(name))
     # What older cards do not name was not yet there: the defaults.
     defaults = {**dataclasses.asdict(train.Settings()), "start": "own"}
     assert {**defaults, **card.recipe} == {

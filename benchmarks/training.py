@@ -1,0 +1,113 @@
+"""Images a second of `aelib.train.fit` beside a plain Dataset and DataLoader loop, for ``results/training.json``.
+
+The plain loop is what most tutorials write: a torchvision-like Dataset that turns one array after the other into a PIL
+picture and a tensor, a DataLoader that shuffles and stacks them, and the same network, loss, optimiser and batch size,
+without the moving average and the mirroring that `fit` adds for the residual network. Both take turns in one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+
+from aelib import data, files, models, pretrain, train
+from aelib.losses import LOSSES
+
+RESULTS = Path(__file__).parent.parent / "results" / "training.json"
+NAMES = {"cifar10-conv-64": 10_000, "cifar10-residual-64": 2_000}  # and how many images are trained on in a round
+ROUNDS = 5
+WORKERS = (0, 2)  # processes that load data; the faster choice counts
+
+
+class Pictures(Dataset[Tensor]):
+    """Images one at a time, as `torchvision.datasets.CIFAR10` with `ToTensor` gives them."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.transform = ToTensor()
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.arrays)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return one image, float, (C, H, W)."""
+        picture: Tensor = self.transform(Image.fromarray(self.arrays[index]))
+        return picture
+
+
+def plain(name: str, images: Tensor, settings: train.Settings, workers: int) -> float:
+    """Return the seconds that one epoch of the plain loop takes."""
+    _, architecture, size = name.split("-")
+    model = models.build(architecture, int(size)).to(train.pick_device()).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    loader = DataLoader(Pictures(images), settings.batch_size, shuffle=True, num_workers=workers)
+    start = time.perf_counter()
+    for batch in loader:
+        x = batch.to(train.pick_device())
+        loss = LOSSES[settings.loss](model.logits(x), x, model.squash)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    float(loss.detach())  # waits for the device
+    return time.perf_counter() - start
+
+
+def own(name: str, images: Tensor, settings: train.Settings) -> float:
+    """Return the seconds that one epoch of `fit` takes; hardly any is validation."""
+    _, architecture, size = name.split("-")
+    (epoch,) = train.fit(models.build(architecture, int(size)), images, images[:10], settings)
+    return epoch.seconds
+
+
+def measure(name: str, count: int) -> dict[str, Any]:
+    """Return images a second of both, medians over rounds in which they take turns."""
+    images = data.load("cifar10", "train").images
+    settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
+    seconds: dict[str, list[float]] = {"fit": [], **{f"loader, {workers} workers": [] for workers in WORKERS}}
+    for _ in range(ROUNDS):
+        seconds["fit"].append(own(name, images[:count], settings))
+        for workers in WORKERS:
+            seconds[f"loader, {workers} workers"].append(plain(name, images[:count], settings, workers))
+    speed = {way: count / median(found) for way, found in seconds.items()}
+    best = max(value for way, value in speed.items() if way != "fit")
+    whole = len(images) - data.VALIDATION_SIZE
+    return {
+        "model": name,
+        "batch_size": settings.batch_size,
+        "images_per_second": {way: round(value, 1) for way, value in speed.items()},
+        "fit_over_loader": round(speed["fit"] / best, 3),
+        "epoch_images": whole,
+        "epoch_seconds": round(whole / speed["fit"], 1),
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    rows = [measure(name, count) for name, count in NAMES.items()]
+    for row in rows:
+        print(json.dumps(row))
+    content = {
+        "schema": 1,
+        "rounds": ROUNDS,
+        "rows": rows,
+        "versions": {name: version(name) for name in ("aelib", "torch", "torchvision", "numpy")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {train.pick_device()}",
+    }
+    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
