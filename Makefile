@@ -51,7 +51,7 @@ peers: setup ## measure the entropy coder beside constriction and AVIF at other 
 	$(BIN)/python benchmarks/readme.py
 
 ladder: setup ## gather quality by bottleneck size from the cards, for results/ladder.json
-	$(BIN)/python benchmarks/ladder.py --refine
+	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/readme.py
 
 training: setup ## time training beside a plain DataLoader loop, for results/training.json (minutes, on a machine that rests)

@@ -178,6 +178,8 @@ class ResidualAutoencoder(Autoencoder):
         widths: tuple[int, ...] = WIDTHS,
         blocks: tuple[int, ...] = BLOCKS,
     ) -> None:
+        if len(blocks) != len(widths):
+            raise ValueError(f"expected as many numbers of blocks as widths, got {blocks} and {widths}")
         super().__init__(latent_dim, channels, size)
         self.encoder = encoder(latent_dim, channels, size, widths=widths, blocks=blocks)
         self.decoder = decoder(latent_dim, channels, size, widths=widths, blocks=blocks)

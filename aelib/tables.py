@@ -10,6 +10,8 @@ from pathlib import Path
 from aelib import benchmark, curves
 from aelib.benchmark import Point
 
+# Figures of others, given to a tenth of a decibel and not measured here.
+QUOTED = ("UvA tutorial 9",)
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
 
 
@@ -35,7 +37,7 @@ def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
 
 
 def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:
-    """Return mean PSNR in dB of each method at each bottleneck size, the best of each size in bold.
+    """Return mean PSNR in dB of each method at each bottleneck size, the best measured one of each size in bold.
 
     Parameters
     ----------
@@ -45,11 +47,17 @@ def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:
         Names data set and number of images.
     """
     sizes = sorted({size for row in methods.values() for size in row})
-    best = [max(row[size] for row in methods.values() if size in row) for size in sizes]
-    rows = [
-        [label, *(_number(row.get(size), bold=row.get(size) == top) for size, top in zip(sizes, best, strict=True))]
-        for label, row in methods.items()
-    ]
+    measured = [row for label, row in methods.items() if label not in QUOTED]
+    best = {size: max((row[size] for row in measured if size in row), default=None) for size in sizes}
+    rows = []
+    for label, row in methods.items():
+        quoted = label in QUOTED
+        values = {size: row.get(size) for size in sizes}
+        cells = [
+            _number(value, bold=value == best[size] and not quoted, digits=1 if quoted else 2)
+            for size, value in values.items()
+        ]
+        rows.append([label, *cells])
     return markdown([title, *(f"K = {size}" for size in sizes)], rows)
 
 

@@ -24,7 +24,7 @@ LATENT_DIM, EPOCHS = 128, 1
 BASE = replace(pretrain.recipe(f"cifar10-residual-{LATENT_DIM}"), epochs=EPOCHS)
 # Name, what differs in the network, what differs in the training, and whether it starts as PCA.
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
-    ("as shipped", {}, {}, True),
+    ("baseline: one epoch from PCA", {}, {}, True),
     ("random start", {}, {}, False),
     ("half the width", {"widths": (20, 40, 56)}, {}, True),
     ("no residual blocks", {"blocks": (0, 0, 0)}, {}, True),

@@ -19,6 +19,7 @@ from aelib import data, files, metrics, models, residual, zoo
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ladder.json"
+# On the test set, to a tenth of a decibel; pooled 21.5, 23.9, 26.9 and 29.0 dB.
 PUBLISHED: dict[str, Any] = {
     "name": "UvA tutorial 9",
     "source": "P. Lippe, UvA Deep Learning Tutorials, tutorial 9: Deep Autoencoders; 500 epochs on a GPU",

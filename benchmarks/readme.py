@@ -103,7 +103,7 @@ def coder_table() -> str:
     ]
     head = ["CIFAR-10, K = 64, one stream an image", "over Shannon", "symbols encoded", "platforms"]
     speed = f"at least {slowest / 1e6:.2f} M symbols a second"
-    note = f"Over all shipped models at most {worst:.2f} B over Shannon and {speed}."
+    note = f"Over {len(stored['rows'])} models at most {worst:.2f} B over Shannon and {speed}."
     return tables.markdown(head, rows) + "\n\n" + note
 
 

@@ -2,7 +2,8 @@
 
 The plain loop is what most tutorials write: a torchvision-like Dataset that turns one array after the other into a PIL
 picture and a tensor, a DataLoader that shuffles and stacks them, and the same network, loss, optimiser and batch size,
-without the moving average and the mirroring that `fit` adds for the residual network. Both take turns in one process.
+without channels last, and without the moving average and the mirroring that `fit` adds for the residual network. Both
+take turns in one process.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aelib import curves, files, metrics
-from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP
+from aelib.codecs import Avif, Jpeg, Jpeg2000, JpegXl, Png, WebP, paid
 
 SHAPES = st.tuples(st.integers(1, 3), st.sampled_from((1, 3)), st.integers(1, 40), st.integers(1, 40))
 IMAGES = arrays(np.uint8, SHAPES).map(torch.from_numpy)
@@ -202,6 +202,15 @@ def test_the_largest_picture_decoded_unasked_needs_less_than_64_mib(codec, noise
     kib, said = grown(codec, stream)
     assert 0 < kib < 64 << 10
     assert "(1, 3, 1024, 1024)" in said
+
+
+def test_what_is_paid_for_depends_on_the_accounting(photographs):
+    codec = Jpeg(50)
+    (stream,) = codec.encode(photographs[:1])
+    assert paid(codec, [stream], "file") == [stream]
+    assert len(paid(codec, [stream], "shared")[0]) == len(codec.payload(stream)) + 1
+    with pytest.raises(ValueError, match="expected the accounting 'shared' or 'file', got 'mosaic'"):
+        paid(codec, [stream], "mosaic")
 
 
 def test_more_effort_does_not_make_lossless_webp_smaller(photographs):

@@ -152,4 +152,5 @@ def test_refined_latents_come_nearer_to_every_image(name, photographs, digits):
     assert (metrics.mse(images, models.pictures(model, latents)) < before).all()
     assert all(value.requires_grad and value.grad is None for value in model.parameters()), "the model stays as it is"
     assert torch.allclose(models.refined(model, images, steps=10), latents, atol=1e-3)
+    assert torch.allclose(models.refined(model, images[:1], steps=10), latents[:1], atol=1e-3)
     assert torch.equal(models.refined(model, images, steps=0), models.codes(model, images))

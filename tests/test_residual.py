@@ -135,3 +135,8 @@ def test_training_goes_on_from_the_start(photographs):
     settings = train.Settings(epochs=3, batch_size=10, learning_rate=3e-4, loss="psnr", flips=True)
     train.fit(model, photographs, photographs[:20], settings, device="cpu")
     assert train.evaluate(model, photographs, loss="psnr") < before - 0.02  # dB
+
+
+def test_every_width_has_its_blocks():
+    with pytest.raises(ValueError, match=r"as many numbers of blocks as widths, got \(2, 1\) and \(40, 80, 112\)"):
+        residual.ResidualAutoencoder(8, blocks=(2, 1))

@@ -36,6 +36,9 @@ def test_markdown_has_a_cell_for_every_value():
 def test_methods_by_size_leave_gaps_and_mark_the_best():
     table = cells(tables.by_size({"PCA": {4: 10.0, 2: 9.0}, "conv": {4: 12.344}}, title="digits"))
     assert table == [["digits", "K = 2", "K = 4"], ["PCA", "**9.00**", "10.00"], ["conv", "-", "**12.34**"]]
+    (quoted,) = tables.QUOTED
+    table = cells(tables.by_size({"PCA": {4: 10.0}, quoted: {2: 9.26, 4: 12.0}}, title="digits"))
+    assert table[1:] == [["PCA", "-", "**10.00**"], [quoted, "9.3", "12.0"]]
 
 
 def test_stored_sizes_are_read_as_numbers(tmp_path):

@@ -53,6 +53,8 @@ def paid(codec: Codec, streams: Sequence[bytes], accounting: str) -> list[bytes]
     accounting : {"shared", "file"}
         With a shared header the payload and one byte for the quality are paid for, else the whole stream.
     """
+    if accounting not in ("shared", "file"):
+        raise ValueError(f"expected the accounting 'shared' or 'file', got {accounting!r}")
     return list(streams) if accounting == "file" else [codec.payload(stream) + b"q" for stream in streams]
 
 
