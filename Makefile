@@ -56,6 +56,7 @@ ladder: setup ## gather quality by bottleneck size from the cards, for results/l
 
 training: setup ## time training beside a plain DataLoader loop, for results/training.json (minutes, on a machine that rests)
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/readme.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
 from aelib import latent, losses, metrics, models, residual, train
 from aelib.images import to_float
@@ -12,21 +15,39 @@ def started(photographs):
     return model
 
 
-def test_the_network_stays_within_its_budget():
-    """Two million values at K = 256, sixty million multiply-accumulates an image."""
-    model = models.build("residual", 256)
-    assert sum(p.numel() for p in model.parameters()) <= 2_000_000
-    operations = 0
+def operations(model):
+    """Multiply-accumulates of encoder and decoder for one image."""
+    counts = []
 
-    def count(layer, _, output):
-        nonlocal operations
-        operations += output[0].numel() * layer.weight[0].numel()
+    def count(layer, inputs, output):
+        # A transposed convolution multiplies every input value with its weights, the other layers make every output so.
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        counts.append((inputs[0] if transposed else output)[0].numel() * layer.weight[0].numel())
 
     for layer in model.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             layer.register_forward_hook(count)
     model(torch.zeros(1, 3, 32, 32))
-    assert 50e6 < operations <= 60e6
+    return sum(counts)
+
+
+def test_the_network_stays_within_its_budget_and_is_as_large_as_the_readme_says():
+    """Two million values at K = 256, sixty million multiply-accumulates an image."""
+    model = models.build("residual", 256)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters <= 2_000_000
+    assert (cost := operations(model)) <= 60e6
+    readme = " ".join((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"{parameters / 1e6:.1f} million parameters at K = 256, {cost / 1e6:.0f} million multiply-accumulates" in readme
+    )
+
+
+def test_it_costs_thirty_to_fifty_times_as_much_as_the_small_network():
+    """As notebook 3 says; there also: two million for the small one at K = 256."""
+    small, large = ({size: operations(models.build(kind, size)) for size in (64, 256)} for kind in ("conv", "residual"))
+    assert round(small[256] / 1e6) == 2
+    assert [round(large[size] / small[size], -1) for size in (64, 256)] == [50, 30]
 
 
 def test_it_starts_near_pca_of_the_images(started, photographs):
