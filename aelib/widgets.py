@@ -14,6 +14,11 @@ from aelib.views import LABELS, Choice
 _WIDE = {"width": "520px", "max_width": "100%"}
 
 
+def families() -> list[tuple[str, str]]:
+    """Return the data sets and networks that the slider offers: all with more than one shipped size."""
+    return [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.sizes(kind, net)) > 1]
+
+
 class BottleneckExplorer(ipywidgets.VBox):
     """A slider that swaps between the pretrained bottleneck sizes, and a dial for how finely latents are rounded.
 
@@ -46,15 +51,13 @@ class BottleneckExplorer(ipywidgets.VBox):
     """
 
     def __init__(self, dataset: str = "cifar10", architecture: str = "conv", count: int = 6) -> None:
-        families = [
-            (kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.sizes(kind, net)) > 1
-        ]
-        if (dataset, architecture) not in families:
-            raise ValueError(f"expected a data set and a network out of {families}, got {(dataset, architecture)}")
+        offered = families()
+        if (dataset, architecture) not in offered:
+            raise ValueError(f"expected a data set and a network out of {offered}, got {(dataset, architecture)}")
         ladders.originals(dataset, count=count)  # raises for a count out of range
         self._count = count
-        self.dataset = _buttons("Data", dataset, [kind for kind, _ in families])
-        self.architecture = _buttons("Network", architecture, [net for _, net in families])
+        self.dataset = _buttons("Data", dataset, [kind for kind, _ in offered])
+        self.architecture = _buttons("Network", architecture, [net for _, net in offered])
         self.group = ipywidgets.Dropdown(
             options=[MIXED, *data.CLASSES[dataset]], description="Images", layout={"width": "240px"}
         )
