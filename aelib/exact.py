@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from aelib import entropy
-from aelib.entropy import Int64
+from aelib.entropy import Bools, Int64
 from aelib.prior import FINEST, LEVELS, Prior, information
-
-Bools = npt.NDArray[np.bool_]
+from aelib.range_coder import PRECISION
 
 PER_OCTAVE, SCALES = 6, 64
 FILLING = SCALES  # the scale of symbols that are known to be 0
@@ -31,7 +30,7 @@ INPUT, HIDDEN, OUTPUT, SYMBOL = 1 << 16, 1 << 20, 1 << 17, (1 << 15) - 1  # the 
 _POSITIONS = 4096  # evaluated at a time, which bounds the memory
 
 
-def gaussian_tables() -> tuple[entropy.Table, ...]:
+def gaussian_tables() -> entropy.Tables:
     """Return the frequencies of whole residuals at the 64 scales, ``FINEST * 2**(index / 6)``."""
     tables = []
     for index in range(SCALES):
@@ -41,8 +40,9 @@ def gaussian_tables() -> tuple[entropy.Table, ...]:
         shares = torch.exp2(-information(values, torch.tensor(octaves))).numpy()
         frequencies = 1 + np.floor(shares / shares.sum() * (entropy.TOTAL - 2 - len(shares))).astype(np.int64)
         frequencies[width] += entropy.TOTAL - 1 - frequencies.sum()
-        tables.append(entropy.Table(-width, np.append(frequencies, 1)))
-    return tuple(tables)
+        tables.append(np.append(frequencies, 1))
+    counts = np.array([len(table) for table in tables])
+    return entropy.Tables(1 - counts // 2, counts, np.concatenate(tables))
 
 
 def integer_mixture(levels: Int64) -> Int64:
@@ -70,8 +70,8 @@ class Integer:
     values : mapping of str to array of int64
         Named as in the state of `Prior`, and ``inverses``, (8, C): 1 / units. In fixed point: units, shifts and biases
         are multiples of 2**-10, weights of 2**-14, inverses of 2**-16.
-    tables : tuple of Table
-        Of each of the 64 scales, symmetric round 0.
+    tables : Tables
+        Of the 64 scales, symmetric round 0.
 
     Raises
     ------
@@ -80,13 +80,13 @@ class Integer:
     """
 
     values: Mapping[str, Int64]
-    tables: tuple[entropy.Table, ...]
+    tables: entropy.Tables
 
     def __post_init__(self) -> None:
         for name, limit in (("units", 1 << 20), ("inverses", 1 << 22)):
             if not 1 <= self.values[name].min() <= self.values[name].max() <= limit:
                 raise ValueError(f"expected {name} from 1 to {limit}, got {self.values[name]}")
-        if len(self.tables) != SCALES or any(2 - len(table.frequencies) != 2 * table.low for table in self.tables):
+        if len(self.tables) != SCALES or (2 - self.tables.counts != 2 * self.tables.lows).any():
             raise ValueError(f"expected {SCALES} symmetric tables, got {len(self.tables)}")
         pairs = (("inner", "shifts", INPUT, 0), ("outer", "biases", HIDDEN, 1))
         for weights, biases, largest, ahead in pairs:
@@ -116,15 +116,14 @@ class Integer:
     def tensors(self) -> dict[str, Tensor]:
         """Return all numbers as int32, for `from_tensors`."""
         values = {f"prior.{name}": torch.from_numpy(value).int() for name, value in self.values.items()}
-        frequencies = torch.from_numpy(np.concatenate([table.frequencies for table in self.tables])).int()
-        return {**values, "frequencies": frequencies, "lows": torch.tensor([t.low for t in self.tables]).int()}
+        tables = {name: torch.from_numpy(getattr(self.tables, name)).int() for name in ("frequencies", "lows")}
+        return {**values, **tables}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Integer:
         """Return the prior whose numbers are among `tensors`; KeyError or ValueError if they are not."""
-        lows = tensors["lows"].long().tolist()
-        columns = np.split(tensors["frequencies"].long().numpy(), np.cumsum([2 - 2 * low for low in lows])[:-1])
-        tables = tuple(entropy.Table(low, column) for low, column in zip(lows, columns, strict=True))
+        lows, frequencies = (tensors[name].long().numpy() for name in ("lows", "frequencies"))
+        tables = entropy.Tables(lows, 2 - 2 * lows, frequencies)
         values = {name[6:]: value.long().numpy() for name, value in tensors.items() if name.startswith("prior.")}
         return cls(values, tables)
 
@@ -145,41 +144,36 @@ class Integer:
         pairs = [[torch.from_numpy(self.values[name]).double().flatten(1).T for name in pair] for pair in names]
         return [(first, second) for first, second in pairs]
 
-    @cached_property
-    def _flat(self) -> tuple[Int64, Int64, Int64, Int64]:
-        """The tables one behind the other: edges, frequencies; and of each table, the entry of symbol 0 and -low."""
-        whole = (np.array([0]), np.array([entropy.TOTAL]))
-        parts = [*((table.starts[:-1], table.frequencies) for table in self.tables), whole]
-        edges = np.concatenate([starts + index * entropy.TOTAL for index, (starts, _) in enumerate(parts)])
-        reach = np.array([*(-table.low for table in self.tables), 0])
-        first = np.cumsum([0, *(len(starts) for starts, _ in parts[:-1])])
-        return edges, np.concatenate([frequencies for _, frequencies in parts]), first + reach, reach
-
     def intervals(self, symbols: Int64, scales: Int64) -> tuple[Int64, Int64, Bools]:
         """Return start and frequency of symbols at scales, of one shape, and where the escape stands for a symbol.
 
         Scale 64 is that of places to be filled up: their symbol is 0, and costs nothing.
         """
-        edges, frequencies, zeros, reach = self._flat
-        limit = reach[scales]
-        escaped = np.abs(symbols) > limit
-        entries = zeros[scales] + np.where(escaped, limit + 1, symbols)
-        return edges[entries] & (entropy.TOTAL - 1), frequencies[entries], escaped
+        filling = scales == FILLING
+        starts, frequencies, escaped = self.tables.intervals(symbols, np.where(filling, 0, scales))
+        return np.where(filling, 0, starts), np.where(filling, entropy.TOTAL, frequencies), escaped & ~filling
 
     def find(self, targets: Int64, scales: Int64) -> tuple[Int64, Int64, Int64, Bools]:
         """Return the symbols in whose intervals numbers below 2**16 lie, and what `intervals` says of them."""
-        edges, frequencies, zeros, reach = self._flat
-        entries = np.searchsorted(edges, scales * entropy.TOTAL + targets, side="right") - 1
-        symbols = entries - zeros[scales]
-        return symbols, edges[entries] & (entropy.TOTAL - 1), frequencies[entries], symbols > reach[scales]
+        filling = scales == FILLING
+        symbols, starts, frequencies, escaped = self.tables.find(targets, np.where(filling, 0, scales))
+        starts, frequencies = np.where(filling, 0, starts), np.where(filling, entropy.TOTAL, frequencies)
+        return np.where(filling, 0, symbols), starts, frequencies, escaped & ~filling
 
     def bits(self, symbols: Int64, scales: Int64) -> npt.NDArray[np.float64]:
         """Return what each symbol costs."""
         _, frequencies, escaped = self.intervals(symbols, scales)
-        bits: npt.NDArray[np.float64] = entropy.PRECISION - np.log2(frequencies) + escaped * ESCAPE_BITS
+        bits: npt.NDArray[np.float64] = PRECISION - np.log2(frequencies) + escaped * ESCAPE_BITS
         return bits
 
-    def walk(self, levels: Int64, height: int, width: int, choose: Callable[[int, Int64, Int64], Int64]) -> Int64:
+    def walk(
+        self,
+        levels: Int64,
+        height: int,
+        width: int,
+        choose: Callable[[int, Int64, Int64], Int64],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Int64:
         """Go through the groups, as encoder and decoder both do, and return the latents in 16ths, int64 (N, C, h, w).
 
         Parameters
@@ -191,6 +185,8 @@ class Integer:
         choose : callable
             Gets the index of a group and its means, in 16ths, and scales, as indices into `tables`, both int64
             (N, m, h, w); returns its symbols, of at most `SYMBOL` in magnitude.
+        progress : callable
+            Called with the number of groups done, and of all.
         """
         shares, size = integer_mixture(levels), self.channels // self.groups
         units, inverses = (self._mixed(name, shares) for name in ("units", "inverses"))
@@ -205,6 +201,7 @@ class Integer:
             latents[:, own] = (choose(index, whole, scales.long().numpy()) << MEAN_BITS) + whole
             inputs = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
             context[:, own, 1:-1, 1:-1] = _shifted(inputs, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
+            progress(index + 1, self.groups)
         return latents
 
     def _mixed(self, name: str, shares: Int64) -> Tensor:

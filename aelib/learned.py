@@ -34,13 +34,13 @@ class Design:
     """
 
     channels: int = 3
-    widths: tuple[int, ...] = (40, 80, 160)
-    blocks: tuple[int, ...] = (1, 1, 1)
-    latents: int = 64
+    widths: tuple[int, ...] = (32, 80, 128)
+    blocks: tuple[int, ...] = (2, 1, 1)
+    latents: int = 96
     groups: int = 8
     hidden: int = 192
-    low: float = 0.0008
-    high: float = 0.15
+    low: float = 0.00027
+    high: float = 0.08
 
     @property
     def stride(self) -> int:
@@ -56,7 +56,7 @@ class Design:
         """Return lambda at fractional qualities from 0 to 7.
 
         >>> Design().price(torch.tensor([0.0, 7.0]))
-        tensor([0.0008, 0.1500])
+        tensor([0.0003, 0.0800])
         """
         prices: Tensor = self.low * (self.high / self.low) ** (quality / (LEVELS - 1))
         return prices
@@ -84,7 +84,7 @@ class Model(nn.Module):
 
     ::
 
-        (N, 3, H, W) -> (N, 40, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 160, H/8, W/8) -> (N, 64, H/8, W/8)
+        (N, 3, H, W) -> (N, 32, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 128, H/8, W/8) -> (N, 96, H/8, W/8)
           -gain(quality), rounding-> latents -1 / gain(quality)-> and back
 
     A stage is a pixel-unshuffle, a 1x1 convolution and residual blocks. At first all is linear; after `start` the
@@ -215,18 +215,28 @@ def refined(
     return moved.detach()
 
 
-def by_strips(function: Callable[[Tensor], Tensor], x: Tensor, stride: int, scale: int, margin: int) -> Tensor:
+def by_strips(
+    function: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    strides: tuple[int, ...],
+    scale: int,
+    margin: int,
+    progress: Callable[[int, int], None],
+) -> Tensor:
     """Apply a function strip by strip, which bounds its memory.
 
-    `stride` rows of `x` give `scale` rows; `margin` times as many of them around a strip have a say in it.
+    `strides` rows of the `inputs` give `scale` rows; `margin` times as many of them around a strip have a say in it.
+    `progress` gets the number of strips done and of all.
     """
-    total, wide = x.shape[2] // stride, x.shape[3] // stride
+    total, wide = (inputs[0].shape[axis] // strides[0] for axis in (2, 3))
     rows = max(1, _PLACES // wide)
     if total <= rows + 2 * margin:
-        return function(x)
+        rows, margin = total, 0
     parts = []
     for first in range(0, total, rows):
         low, high = max(0, first - margin), min(total, first + rows + margin)
-        out = function(x[:, :, low * stride : high * stride])
+        pairs = zip(inputs, strides, strict=True)
+        out = function(*(x[:, :, low * stride : high * stride] for x, stride in pairs))
         parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
+        progress(len(parts), -(-total // rows))
     return torch.cat(parts, dim=2)

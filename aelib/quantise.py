@@ -24,26 +24,33 @@ class Quantiser:
     ----------
     steps : array of float64
         (K,): the step of each latent number at the best quality, 7; each quality less widens all by the root of two.
-    tables : tuple of tuple of Table
-        For each quality 0 to 7, the tables of the K symbols.
+    tables : Tables
+        8 K of them: for each quality 0 to 7, those of the K symbols.
     """
 
     steps: npt.NDArray[np.float64]
-    tables: tuple[tuple[entropy.Table, ...], ...]
+    tables: entropy.Tables
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
             raise ValueError(f"expected finite steps above 0, got {self.steps}")
-        if len(self.tables) != len(QUALITIES) or any(len(tables) != len(self.steps) for tables in self.tables):
-            raise ValueError(
-                f"expected {len(QUALITIES)} qualities of {len(self.steps)} tables, got {[len(t) for t in self.tables]}"
-            )
+        if len(self.tables) != len(QUALITIES) * len(self.steps):
+            raise ValueError(f"expected {len(QUALITIES)} tables for each of {len(self.steps)}, got {len(self.tables)}")
 
-    def symbols(self, latents: Tensor, quality: int) -> entropy.Int64:
-        """Round latents, float (N, K), to symbols, int64 (N, K)."""
+    def at(self, quality: int) -> entropy.Tables:
+        """Return the K tables of one quality."""
+        size, first = len(self.steps), check_quality(quality) * len(self.steps)
+        return self.tables[first : first + size]
+
+    def which(self, qualities: entropy.Int64) -> entropy.Int64:
+        """Return which of the tables code the latents at qualities (N,), int64 (N, K)."""
+        return qualities[:, None] * len(self.steps) + np.arange(len(self.steps))
+
+    def symbols(self, latents: Tensor, quality: int | entropy.Int64) -> entropy.Int64:
+        """Round latents, float (N, K), to symbols, int64 (N, K), at one quality or at those of each row, (N,)."""
         return _round(latents, _widened(self.steps, quality))
 
-    def latents(self, symbols: entropy.Int64, quality: int) -> Tensor:
+    def latents(self, symbols: entropy.Int64, quality: int | entropy.Int64) -> Tensor:
         """Return the latents, float64 (N, K), that symbols (N, K) stand for."""
         return torch.from_numpy(symbols * _widened(self.steps, quality))
 
@@ -93,8 +100,8 @@ def fit(model: models.Autoencoder, images: Tensor, *, probes: int = 2000) -> Qua
     tables = []
     for quality in QUALITIES:
         symbols = _round(latents, _widened(steps, quality))
-        tables.append(tuple(entropy.fit_table(column) for column in symbols.T))
-    return Quantiser(steps, tuple(tables))
+        tables.append(entropy.fit_tables(symbols))
+    return Quantiser(steps, entropy.Tables.joined(tables))
 
 
 def _sensitivity(model: models.Autoencoder, latents: Tensor, *, probes: int = 8) -> Tensor:
@@ -118,8 +125,10 @@ def _mean_psnr(model: models.Autoencoder, images: Tensor, latents: Tensor) -> fl
     return float(metrics.psnr(images, models.pictures(model, latents)).mean())
 
 
-def _widened(steps: npt.NDArray[np.float64], quality: int) -> npt.NDArray[np.float64]:
-    widened: npt.NDArray[np.float64] = steps * 2.0 ** ((QUALITIES[-1] - check_quality(quality)) / 2)
+def _widened(steps: npt.NDArray[np.float64], quality: int | entropy.Int64) -> npt.NDArray[np.float64]:
+    """Return the steps (K,) at one quality, or (N, K) at those of N rows."""
+    own = np.array([check_quality(one) for one in np.atleast_1d(quality).tolist()])
+    widened: npt.NDArray[np.float64] = steps * 2.0 ** ((QUALITIES[-1] - own[:, None]) / 2)
     return widened
 
 

@@ -118,7 +118,7 @@ def fit(
     model.to(target).to(memory_format=torch.channels_last)
     decay = min(settings.average, 1 - 1 / (0.05 * settings.steps + 1))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     averaged: Any = average.module
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "average": average}
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}

@@ -174,13 +174,13 @@ def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
 @lru_cache(maxsize=64)
 def _every_quality(choice: Choice) -> list[tuple[float, float]]:
     """Return the points of `choice` at all qualities, decoded in one pass."""
-    name = zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim)
-    made = [zoo.shared_codec(name, quality) for quality in QUALITIES]
-    images = originals(choice.dataset, choice.group, choice.count).repeat(len(made), 1, 1, 1)
-    streams = [stream for codec in made for stream in codec.encode(images[: choice.count])]
-    sizes, _ = sizes_and_rates(made[0], streams, "shared", images)
-    psnr = metrics.psnr(images, made[0].decode(streams))
-    means = (values.double().view(len(made), -1).mean(1).tolist() for values in (sizes, psnr))
+    codec = zoo.shared_codec(zoo.model_name(choice.dataset, choice.architecture, choice.latent_dim))
+    images = originals(choice.dataset, choice.group, choice.count)
+    streams = [stream for own in codec.encode_at(images, QUALITIES) for stream in own]
+    images = images.repeat(len(QUALITIES), 1, 1, 1)
+    sizes, _ = sizes_and_rates(codec, streams, "shared", images)
+    psnr = metrics.psnr(images, codec.decode(streams))
+    means = (values.double().view(len(QUALITIES), -1).mean(1).tolist() for values in (sizes, psnr))
     return list(zip(*means, strict=True))
 
 

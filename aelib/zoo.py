@@ -135,11 +135,8 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
         if (got := hashlib.sha256(content).hexdigest()) != expected:
             raise ValueError(f"SHA-256 {got} instead of its card's {expected}")
         stored = {key: value.numpy() for key, value in load_tensors(content).items()}
-        ends = np.cumsum(stored["counts"].astype(np.int64))
-        columns = np.split(stored["frequencies"].astype(np.int64), ends[:-1])
-        tables = [entropy.Table(int(low), column) for low, column in zip(stored["lows"], columns, strict=True)]
-        per_quality = zip(*[iter(tables)] * model.latent_dim, strict=True)
-        quantiser = Quantiser(stored["steps"], tuple(per_quality))
+        tables = entropy.Tables(*(stored[key].astype(np.int64) for key in ("lows", "counts", "frequencies")))
+        quantiser = Quantiser(stored["steps"], tables)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
@@ -155,6 +152,27 @@ def _load_learned(name: str, quality: float, folder: Path) -> Learned:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"expected the learned codec of {name} in {file} and its card, got {error!r}") from error
     return replace(codec, quality=quality)
+
+
+def codec_of(stream: bytes, *, folder: Path = WEIGHTS) -> Learned:
+    """Return the shipped learned codec that wrote a stream.
+
+    Raises
+    ------
+    ValueError
+        None did: the stream is too short, foreign, of another version or another model.
+    """
+    shipped = [name for name in learned.DESIGNS if (folder / f"{name}-learned.json").exists()]
+    reasons = []
+    for name in shipped:
+        codec = _load_learned(name, 7.0, folder)
+        try:
+            codec.payload(stream)
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            return codec
+    raise ValueError(f"expected a stream of a shipped learned codec ({', '.join(shipped)}); {'; '.join(reasons)}")
 
 
 @cache
@@ -197,14 +215,13 @@ def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHT
 
 
 def _tables_bytes(quantiser: Quantiser) -> bytes:
-    tables = [table for quality in quantiser.tables for table in quality]
-    frequencies = np.concatenate([table.frequencies for table in tables])
+    tables = quantiser.tables
     return save_tensors(
         {
             "steps": torch.from_numpy(quantiser.steps),
-            "lows": torch.tensor([table.low for table in tables], dtype=torch.int32),
-            "counts": torch.tensor([len(table.frequencies) for table in tables], dtype=torch.int32),
-            "frequencies": torch.from_numpy(frequencies.astype(np.uint16)),
+            "lows": torch.from_numpy(tables.lows).int(),
+            "counts": torch.from_numpy(tables.counts).int(),
+            "frequencies": torch.from_numpy(tables.frequencies.astype(np.uint16)),
         }
     )
 

@@ -49,19 +49,17 @@ def shortest(words: Any, decodes: Callable[[Any], bool]) -> int:
     return len(whole)
 
 
-def constriction_row(symbols: entropy.Int64, tables: tuple[entropy.Table, ...]) -> dict[str, Any]:
+def constriction_row(symbols: entropy.Int64, tables: entropy.Tables) -> dict[str, Any]:
     """Return bytes over Shannon and speed of constriction's range coder, one stream and one call an image."""
     import constriction
 
     family = constriction.stream.model.Categorical(perfect=False)
-    size = max(len(table.frequencies) for table in tables)
-    padded = [np.pad(table.frequencies, (0, size - len(table.frequencies))) for table in tables]
+    columns = np.split(tables.frequencies, np.cumsum(tables.counts)[:-1])
+    padded = [np.pad(column, (0, tables.counts.max() - len(column))) for column in columns]
     probabilities = (np.stack(padded) / entropy.TOTAL).astype(np.float32)
-    escapes = np.array([len(table.frequencies) - 1 for table in tables])
-    indices = symbols - np.array([table.low for table in tables])
-    inside = (indices >= 0) & (indices < escapes)
-    indices = np.where(inside, indices, escapes).astype(np.int32)
-    escaped = 4 * (~inside).sum(axis=1)  # what our own coder writes for such a symbol: 32 bits
+    outside = tables.intervals(symbols, np.arange(len(tables)))[2]
+    indices = np.where(outside, tables.counts - 1, symbols - tables.lows).astype(np.int32)
+    escaped = 4 * outside.sum(axis=1)  # what our own coder writes for such a symbol: 32 bits
     words: list[Any] = []
 
     def encode() -> None:
@@ -109,7 +107,7 @@ def measure(name: str) -> dict[str, Any]:
     images = test.images
     latents = models.codes(codec.model, images)
     symbols = codec.quantiser.symbols(latents, codec.quality)
-    tables = codec.quantiser.tables[codec.quality]
+    tables = codec.quantiser.at(codec.quality)
     streams = entropy.encode(symbols, tables)
     if not np.array_equal(entropy.decode(streams, tables), symbols):
         raise AssertionError(f"{name}: the decoded symbols differ")
@@ -149,7 +147,7 @@ def main() -> None:
         codec = zoo.load_codec("cifar10-conv-64")
         images = data.load("cifar10", "test").images[:1000]
         symbols = codec.quantiser.symbols(models.codes(codec.model, images), codec.quality)
-        content["constriction"] = constriction_row(symbols, codec.quantiser.tables[codec.quality])
+        content["constriction"] = constriction_row(symbols, codec.quantiser.at(codec.quality))
         print(f"constriction, cifar10-conv-64: {content['constriction']}")
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -43,7 +43,17 @@ CODE = (
     "codecs/pillow",
     "codecs/codestreams",
 )
-LEARNED_CODE = ("codecs/autoencoder", "codecs/header", "bottleneck", "entropy", "models", "quantise", "residual", "zoo")
+LEARNED_CODE = (
+    "codecs/autoencoder",
+    "codecs/header",
+    "bottleneck",
+    "entropy",
+    "models",
+    "quantise",
+    "range_coder",
+    "residual",
+    "zoo",
+)
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "entropy", "containers", "guards", "losses", "cards"], 0),
+    **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses", "cards"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
@@ -27,6 +27,7 @@ LAYERS = {
 }
 NEIGHBOURS = {
     ("files", "images"),
+    ("entropy", "range_coder"),
     ("guards", "containers"),
     ("data", "sources"),
     ("codecs", "quantise"),

@@ -12,8 +12,8 @@ from aelib import data, entropy, latent, metrics, models, pretrain, quantise, tr
 
 
 def quantiser_for(model):
-    table = entropy.fit_table(np.array([0, 1]))
-    return quantise.Quantiser(np.ones(model.latent_dim), ((table,) * model.latent_dim,) * 8)
+    symbols = np.repeat([[0], [1]], 8 * model.latent_dim, axis=1)
+    return quantise.Quantiser(np.ones(model.latent_dim), entropy.fit_tables(symbols))
 
 
 def card_for(model, name="mnist-conv-4", **changes):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from aelib import entropy, models
@@ -55,24 +55,29 @@ class Autoencoder:
 
     def encode(self, images: Tensor) -> list[bytes]:
         """Turn uint8 images (N, C, H, W) of the model's size into N streams."""
-        side = self.model.size
+        return self.encode_at(images, [self.quality])[0]
+
+    def encode_at(self, images: Tensor, qualities: Sequence[int]) -> list[list[bytes]]:
+        """Return for each of the qualities what `encode` would: N streams; the encoder sees the images once."""
+        side, count = self.model.size, len(images)
         im.check(images, channels=self.model.channels, size=(side, side))
-        symbols = self.quantiser.symbols(models.codes(self.model, images), self.quality)
-        start = header.pack(MAGIC, self._model_id, side, self.quality)
-        return [start + payload for payload in entropy.encode(symbols, self.quantiser.tables[self.quality])]
+        latents = models.codes(self.model, images).repeat(len(qualities), 1)
+        own = np.repeat(qualities, count)
+        symbols = self.quantiser.symbols(latents, own)
+        payloads = entropy.encode(symbols, self.quantiser.tables, self.quantiser.which(own))
+        starts = [header.pack(MAGIC, self._model_id, side, quality) for quality in own.tolist()]
+        streams = [start + payload for start, payload in zip(starts, payloads, strict=True)]
+        return [streams[at : at + count] for at in range(0, len(streams), count)]
 
     def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W), as `Codec.decode` says."""
         if not streams:
             raise ValueError("expected one or more streams, got none")
         check_pixels(self.model.size, self.model.size, max_pixels)
-        qualities = [self._check_header(stream) for stream in streams]
-        latents = torch.empty(len(streams), self.model.latent_dim, dtype=torch.float64)
-        for quality in set(qualities):
-            rows = [row for row, own in enumerate(qualities) if own == quality]
-            symbols = entropy.decode([streams[row][header.SIZE :] for row in rows], self.quantiser.tables[quality])
-            latents[rows] = self.quantiser.latents(symbols, quality)
-        return models.pictures(self.model, latents)
+        qualities = np.array([self._check_header(stream) for stream in streams])
+        which = self.quantiser.which(qualities)
+        symbols = entropy.decode([stream[header.SIZE :] for stream in streams], self.quantiser.tables, which)
+        return models.pictures(self.model, self.quantiser.latents(symbols, qualities))
 
     def payload(self, stream: bytes) -> bytes:
         """Return the range-coded symbols."""

@@ -56,9 +56,8 @@ class FixedLength:
     @cached_property
     def _ends(self) -> npt.NDArray[np.float64]:
         """Lowest and highest latent of the training images, (2, K)."""
-        tables = self.quantiser.tables[QUALITIES[-1]]
-        symbols = [(table.low, table.low + len(table.frequencies) - 2) for table in tables]
-        return np.array(symbols).T * self.quantiser.steps
+        tables = self.quantiser.at(QUALITIES[-1])
+        return np.stack([tables.lows, tables.lows + tables.counts - 2]) * self.quantiser.steps
 
     def encode(self, images: Tensor) -> list[bytes]:
         """Turn uint8 images (N, C, H, W) of the model's size into N streams of one length."""

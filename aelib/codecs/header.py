@@ -6,8 +6,6 @@ import hashlib
 import struct
 from typing import Any
 
-import numpy as np
-
 from aelib.models import Autoencoder
 from aelib.quantise import Quantiser
 
@@ -21,9 +19,8 @@ _PICTURE = struct.Struct(">sBH3sB")  # magic, version, model, height - 1 and wid
 def model_id(model: Autoencoder, quantiser: Quantiser) -> int:
     """Return 16 bits that tell this model, its steps and its tables from others."""
     digest = hashlib.sha256(quantiser.steps.tobytes())
-    tables = [table for tables in quantiser.tables for table in tables]
-    numbers = np.concatenate([part for table in tables for part in ([table.low], table.frequencies)])
-    digest.update(numbers.astype("<i8").tobytes())
+    for part in (quantiser.tables.lows, quantiser.tables.counts, quantiser.tables.frequencies):
+        digest.update(part.astype("<i8").tobytes())
     for value in model.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())
     return int.from_bytes(digest.digest()[:2], "big")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aelib import containers, entropy
-from aelib.entropy import Int64
+from aelib import containers
 from aelib.exact import ESCAPE_BITS, FILLING, Integer
+from aelib.range_coder import PRECISION, Decoder, Encoder, Int64
 
 PLACES = 64
 
@@ -48,7 +48,7 @@ def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
     own = lanes(symbols.shape[2] * symbols.shape[3])
     rows, scales = _laid(symbols, 0), _laid(scales, FILLING)
     starts, frequencies, escaped = prior.intervals(rows, scales)
-    encoder = entropy.Encoder(rows.shape[1], len(rows))
+    encoder = Encoder(rows.shape[1], len(rows))
     for step, some in enumerate(escaped):
         encoder.encode(starts[step], frequencies[step])
         if len(at := np.flatnonzero(some)):
@@ -71,10 +71,10 @@ class Reader:
     def __init__(self, prior: Integer, payloads: Sequence[bytes], places: int) -> None:
         own = lanes(places)
         parts = [part for payload in payloads for part in (containers.split(payload, own) if own > 1 else [payload])]
-        limit = prior.channels * -(-places // own) * (entropy.PRECISION + ESCAPE_BITS) // 8 + 6
+        limit = prior.channels * -(-places // own) * (PRECISION + ESCAPE_BITS) // 8 + 6
         if (longest := max(map(len, parts))) > limit:
             raise ValueError(f"expected at most {limit} bytes for {places} places, got {longest}")
-        self._prior, self._decoder = prior, entropy.Decoder(parts)
+        self._prior, self._decoder = prior, Decoder(parts)
 
     def read(self, scales: Int64) -> Int64:
         """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,7 @@ _CAUTION = (2, 4, 8)  # times the error of one latent alone: many that shrink at
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Quantised:
+class Quantised(NamedTuple):
     """What a stream says: `latents` in 16ths, their `symbols`, and the `scales` that these are coded with.
 
     All are int64 (N, K, h, w).
@@ -57,6 +58,8 @@ class Learned:
     effort : {"default", "slow", "best"}
         "slow" moves symbols one nearer to 0 where that saves more bits than its error is worth, in a few ways, and
         keeps the cheapest of all; "best" moves the latents themselves as well. Decoding is the same.
+    progress : callable
+        Called with the stage of the work, how many of its parts are done, and of how many.
     """
 
     model: learned.Model = field(repr=False)
@@ -64,6 +67,7 @@ class Learned:
     sensitivity: Tensor = field(repr=False)
     quality: float = 7.0
     effort: str = "default"
+    progress: Callable[[str, int, int], None] = field(default=lambda stage, done, total: None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.quality, int | float) or not 0 <= self.quality <= LEVELS - 1:
@@ -161,20 +165,31 @@ class Learned:
         stride, level = design.stride, np.full(len(images), self._level)
         rows, columns = (torch.arange(-(-side // stride) * stride).clamp(max=side - 1) for side in (height, width))
         x = im.to_float(images[:, :, rows][:, :, :, columns])
-        shares = _shares(level)
+        shares = mixture(exact.qualities(level))
         with torch.no_grad():
-            y = learned.by_strips(lambda part: self.model.analyse(part, shares), x, stride, 1, design.margin)
+            analyse, note = partial(self.model.analyse, shares=shares), partial(self.progress, "analysis")
+            y = learned.by_strips(analyse, (x,), (stride,), 1, design.margin, note)
         if self.effort == "default":
             return self._rounded(y, level)
         price = design.price(exact.qualities(level))
         steps = mixed(shares, self.model.restore).exp2() ** 2 * self.sensitivity[:, None, None]
         weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
-        starts = [y] if self.effort == "slow" else [y, learned.refined(self.model, x, y, shares, price)]
+        starts = [y]
+        if self.effort == "best":
+            search = partial(learned.refined, self.model, shares=shares, prices=price)
+            starts.append(
+                learned.by_strips(search, (x, y), (stride, 1), 1, design.margin, partial(self.progress, "search"))
+            )
         ways = [None, *(weights * factor for factor in _CAUTION)]
-        found = [self._rounded(start, level, way) for start in starts for way in ways]
-        chosen = np.argmin([self._costs(images, one, level, price) for one in found], axis=0)
-        parts = [(one.latents, one.symbols, one.scales) for one in found]
-        return Quantised(*(np.stack(kind)[chosen, np.arange(len(images))] for kind in zip(*parts, strict=True)))
+        best = self._rounded(y, level)
+        least = self._costs(images, best, level, price)
+        for start, way in list(product(starts, ways))[1:]:
+            found = self._rounded(start, level, way)
+            costs = self._costs(images, found, level, price)
+            for kept, own in zip(best, found, strict=True):
+                kept[costs < least] = own[costs < least]
+            least = np.minimum(least, costs)
+        return best
 
     def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
         """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
@@ -193,7 +208,7 @@ class Learned:
             kept.append((symbols, scales))
             return symbols
 
-        latents = self.prior.walk(levels, y.shape[2], y.shape[3], choose)
+        latents = self.prior.walk(levels, y.shape[2], y.shape[3], choose, partial(self.progress, "rounding"))
         symbols, scales = (np.concatenate(kind, axis=1) for kind in zip(*kept, strict=True))
         return Quantised(latents, symbols, scales)
 
@@ -208,16 +223,17 @@ class Learned:
     @torch.no_grad()
     def _pictures(self, latents: entropy.Int64, levels: entropy.Int64) -> Tensor:
         """Return the uint8 pictures (N, C, H, W) of latents, H and W multiples of the stride."""
-        shares, design = _shares(levels), self.model.design
+        shares = mixture(exact.qualities(levels))
         z = torch.from_numpy(latents).float() / (1 << exact.MEAN_BITS)
-        return im.to_uint8(
-            learned.by_strips(lambda part: self.model.synthesise(part, shares), z, 1, design.stride, design.margin)
-        )
+        synthesise, note = partial(self.model.synthesise, shares=shares), partial(self.progress, "synthesis")
+        design = self.model.design
+        return im.to_uint8(learned.by_strips(synthesise, (z,), (1,), design.stride, design.margin, note))
 
     def _read(self, streams: Sequence[bytes], levels: entropy.Int64, height: int, width: int) -> entropy.Int64:
         rows, columns = (-(-side // self.model.design.stride) for side in (height, width))
         reader = lanes.Reader(self.prior, [stream[header.SIZE :] for stream in streams], rows * columns)
-        return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales))
+        note = partial(self.progress, "reading")
+        return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales), note)
 
     def _check_headers(self, streams: Sequence[bytes], max_pixels: int) -> tuple[int, int, entropy.Int64]:
         """Return height, width and quality bytes."""
@@ -230,7 +246,3 @@ class Learned:
         if len(sizes) > 1:
             raise ValueError(f"expected pictures of one size, got sizes {sorted(sizes)}")
         return *sizes.pop(), np.array([level for _, _, level in found])
-
-
-def _shares(levels: entropy.Int64) -> Tensor:
-    return mixture(exact.qualities(levels))
