@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights results peers ladder training explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -48,6 +48,16 @@ results: setup ## measure all codecs and models on the full test sets, for resul
 peers: setup ## measure the entropy coder beside constriction and AVIF at other settings, for results/entropy.json and avif.json
 	$(BIN)/python benchmarks/entropy.py
 	$(BIN)/python benchmarks/avif.py
+	$(BIN)/python benchmarks/readme.py
+
+codec: setup ## train the learned codecs again (hours on two cores; goes on where it was stopped)
+	$(BIN)/python -m aelib.train_codec cifar10
+	$(BIN)/python -m aelib.train_codec mnist
+
+learned: setup ## measure the learned codec's speed, parts and photographs, for results/throughput.json and others
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/photographs.py
+	$(BIN)/python benchmarks/learned_ablation.py
 	$(BIN)/python benchmarks/readme.py
 
 ladder: setup ## gather quality by bottleneck size from the cards, for results/ladder.json

@@ -20,7 +20,6 @@ from aelib.codecs import Codec, PictureCodec
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
 _CLASSICAL = {"jpeg": "JPEG", "webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF", "jpegxl": "JPEG XL"}
-_LEARNED = "autoencoder"
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def hulls(results: Mapping[str, Sequence[Point]], accounting: str = "shared") ->
     """Return the convex hull of each codec over all its series: (bit per pixel, mean PSNR in dB) by rising rate.
 
     Every point on a line between two of them can be reached: code one share of the images at one setting, the rest at
-    the other. The shipped autoencoders together are one codec.
+    the other. The shipped autoencoders together are one codec, the learned codec is one for each effort.
 
     Parameters
     ----------
@@ -190,9 +189,20 @@ def hulls(results: Mapping[str, Sequence[Point]], accounting: str = "shared") ->
     """
     pairs: dict[str, list[tuple[float, float]]] = {}
     for series, points in results.items():
-        codec = _CLASSICAL.get(series.split("-")[0], _LEARNED)
-        pairs.setdefault(codec, []).extend(curve(points, accounting) if series != "lossless" else ())
+        pairs.setdefault(codec_of(series), []).extend(curve(points, accounting) if series != "lossless" else ())
     return {codec: curves.convex_hull(found) for codec, found in sorted(pairs.items()) if found}
+
+
+def codec_of(series: str) -> str:
+    """Return the codec that a series counts for.
+
+    >>> codec_of("jpeg-444-flat"), codec_of("residual-64"), codec_of("learned-slow")
+    ('JPEG', 'autoencoder', 'learned codec, slow')
+    """
+    kind, _, effort = series.partition("-")
+    if kind == "learned":
+        return f"learned codec, {effort}" if effort else "learned codec"
+    return _CLASSICAL.get(kind, "autoencoder")
 
 
 def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +91,7 @@ class Integer:
             raise ValueError(f"expected {SCALES} symmetric tables, got {len(self.tables)}")
         pairs = (("inner", "shifts", INPUT, 0), ("outer", "biases", HIDDEN, 1))
         for weights, biases, largest, ahead in pairs:
-            for index in range(self.groups - 1):
+            for index in range(len(self.groups) - 1):
                 sums = np.abs(self.values[f"{weights}.{index}.weight"]).sum(axis=(1, 2, 3)).max() * largest
                 if (most := sums + (np.abs(self.values[f"{biases}.{index + ahead}"]).max() << WEIGHT_BITS)) >= 1 << 52:
                     raise ValueError(f"expected sums below 2**52 in {weights}.{index}, got up to {most}")
@@ -106,8 +107,8 @@ class Integer:
 
     def floats(self) -> Prior:
         """Return the float prior that these integers stand for, to search with; never to code with."""
-        hidden = self.values["shifts.0"].shape[1] if self.groups > 1 else 1
-        prior = Prior(self.channels, self.groups, hidden)
+        hidden = self.values["shifts.0"].shape[1] if len(self.groups) > 1 else 1
+        prior = Prior(self.groups, hidden)
         state = {name: torch.from_numpy(self.values[name]).double() for name in prior.state_dict()}
         state = {name: value / 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
         prior.load_state_dict({**state, "units": state["units"].log2()})
@@ -132,15 +133,16 @@ class Integer:
         """C."""
         return int(self.values["units"].shape[1])
 
-    @property
-    def groups(self) -> int:
-        """The number of groups."""
-        return sum(name.startswith("biases.") for name in self.values)
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        """How many channels each group has."""
+        count = sum(name.startswith("biases.") for name in self.values)
+        return tuple(self.values[f"biases.{index}"].shape[1] // 2 for index in range(count))
 
     @cached_property
     def _layers(self) -> list[tuple[Tensor, Tensor]]:
         """The matrices (9 c, hidden) and (hidden, 2 m) of each group but the first."""
-        names = [(f"inner.{index}.weight", f"outer.{index}.weight") for index in range(self.groups - 1)]
+        names = [(f"inner.{index}.weight", f"outer.{index}.weight") for index in range(len(self.groups) - 1)]
         pairs = [[torch.from_numpy(self.values[name]).double().flatten(1).T for name in pair] for pair in names]
         return [(first, second) for first, second in pairs]
 
@@ -188,12 +190,12 @@ class Integer:
         progress : callable
             Called with the number of groups done, and of all.
         """
-        shares, size = integer_mixture(levels), self.channels // self.groups
+        shares = integer_mixture(levels)
         units, inverses = (self._mixed(name, shares) for name in ("units", "inverses"))
         latents = np.empty((len(levels), self.channels, height, width), np.int64)
         context = torch.zeros(len(levels), self.channels, height + 2, width + 2, dtype=torch.float64)
-        for index in range(self.groups):
-            own = slice(index * size, (index + 1) * size)
+        for index, (size, end) in enumerate(zip(self.groups, accumulate(self.groups), strict=True)):
+            own = slice(end - size, end)
             found = self._evaluate(index, context[:, : own.start], shares)
             means = _shifted(found[:, :size].clamp(-OUTPUT, OUTPUT) * units[:, own], 2 * BITS - MEAN_BITS)
             scales = _shifted(found[:, size:] * PER_OCTAVE, BITS).clamp(0, SCALES - 1)
@@ -201,7 +203,7 @@ class Integer:
             latents[:, own] = (choose(index, whole, scales.long().numpy()) << MEAN_BITS) + whole
             inputs = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
             context[:, own, 1:-1, 1:-1] = _shifted(inputs, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
-            progress(index + 1, self.groups)
+            progress(index + 1, len(self.groups))
         return latents
 
     def _mixed(self, name: str, shares: Int64) -> Tensor:

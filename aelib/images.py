@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+STRIP = 2048  # of blocks at a time, see `by_strips`
 
 
 def check(images: Tensor, *, channels: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
@@ -133,3 +135,42 @@ def untile(picture: Tensor, size: tuple[int, int]) -> Tensor:
     channels, height, width = picture.shape
     tiles = picture.reshape(channels, height // h, h, width // w, w).permute(1, 3, 0, 2, 4)
     return tiles.reshape(-1, channels, h, w)
+
+
+def by_strips(
+    function: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    strides: tuple[int, ...],
+    scale: int,
+    margin: int,
+    progress: Callable[[int, int], None],
+) -> Tensor:
+    """Apply a function to pictures strip by strip, which bounds its memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a strip of each input and returns one of the result.
+    inputs : tuple of Tensor
+        (N, *, H, W) each, H as many blocks as in all others.
+    strides : tuple of int
+        Rows and columns of a block in each input.
+    scale : int
+        Rows of a block in the result.
+    margin : int
+        Blocks around a strip that have a say in it.
+    progress : callable
+        Gets the number of strips done and of all.
+    """
+    total, wide = (inputs[0].shape[axis] // strides[0] for axis in (2, 3))
+    rows = max(1, STRIP // wide)
+    if total <= rows + 2 * margin:
+        rows, margin = total, 0
+    parts = []
+    for first in range(0, total, rows):
+        low, high = max(0, first - margin), min(total, first + rows + margin)
+        pairs = zip(inputs, strides, strict=True)
+        out = function(*(x[:, :, low * stride : high * stride] for x, stride in pairs))
+        parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
+        progress(len(parts), -(-total // rows))
+    return torch.cat(parts, dim=2)

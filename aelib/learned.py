@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from aelib import images as im
 from aelib.prior import LEVELS, Prior, Rounding, annealed, hard, mixed, mixture
 from aelib.residual import Residual, start_as_pca
-
-_PLACES = 2048  # of latents at a time
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,10 @@ class Design:
         C of the images.
     widths, blocks : tuple of int
         Channels and residual blocks of each stage of the encoder; every stage halves height and width.
-    latents, groups, hidden : int
-        Channels of the latents, their groups, and the hidden width of the prior's networks.
+    groups : tuple of int
+        Channels of each group of the latents.
+    hidden : int
+        The hidden width of the prior's networks.
     low, high : float
         The price of distortion, lambda, at quality 0 and 7: bits per pixel for one unit of 255**2 * MSE.
     """
@@ -36,11 +36,15 @@ class Design:
     channels: int = 3
     widths: tuple[int, ...] = (32, 80, 128)
     blocks: tuple[int, ...] = (2, 1, 1)
-    latents: int = 96
-    groups: int = 8
+    groups: tuple[int, ...] = (1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32)
     hidden: int = 192
     low: float = 0.00027
     high: float = 0.08
+
+    @property
+    def latents(self) -> int:
+        """Channels of the latents."""
+        return sum(self.groups)
 
     @property
     def stride(self) -> int:
@@ -75,7 +79,9 @@ def design(stored: Mapping[str, Any]) -> Design:
 
 DESIGNS = {
     "cifar10": Design(),
-    "mnist": Design(1, widths=(32, 64), blocks=(1, 1), latents=16, groups=4, hidden=96, low=1.2e-5, high=6e-3),
+    "mnist": Design(
+        1, widths=(32, 64), blocks=(1, 1), groups=(1, 1, 1, 1, 2, 2, 4, 4), hidden=96, low=1.2e-5, high=6e-3
+    ),
 }
 
 
@@ -93,7 +99,7 @@ class Model(nn.Module):
     Examples
     --------
     >>> sum(p.numel() for p in Model(Design()).parameters())
-    1783044
+    1462620
     """
 
     def __init__(self, design: Design) -> None:
@@ -115,14 +121,26 @@ class Model(nn.Module):
         gains = (255 * (math.log(2) * prices / (6 * design.channels)).sqrt()).float()
         self.gain = nn.Parameter(gains.log2()[:, None].repeat(1, design.latents))
         self.restore = nn.Parameter(-self.gain.detach().clone())
-        self.prior = Prior(design.latents, design.groups, design.hidden)
+        self.prior = Prior(design.groups, design.hidden)
         self.prior.expect(self.gain.detach().exp2())
 
-    def start(self, images: Tensor, *, seed: int = 0) -> None:
-        """Become principal component analysis of blocks of uint8 images (N, C, H, W); for a model not yet trained."""
+    def start(self, images: Tensor, *, seed: int = 0, transforms: Mapping[str, Tensor] | None = None) -> None:
+        """Take `transforms`, or become principal component analysis of blocks of the images, before any training.
+
+        Parameters
+        ----------
+        images : Tensor
+            uint8, (N, C, H, W); the prior expects latents that spread as theirs do.
+        transforms : mapping of str to Tensor, optional
+            State of another model of these widths, blocks and latents; its prior is left out.
+        """
         im.check(images, channels=self.design.channels)
         x = im.to_float(images) - 0.5
-        start_as_pca(self.encoder, self.decoder, x, seed=seed)
+        if transforms is None:
+            start_as_pca(self.encoder, self.decoder, x, seed=seed)
+        else:
+            own = {name: transforms[name] for name in self.state_dict() if not name.startswith("prior.")}
+            self.load_state_dict(own, strict=False)
         with torch.no_grad():
             spread = torch.cat([self.encoder(part) for part in torch.split(x, 500)]).std(dim=(0, 2, 3))
         self.prior.expect(self.gain.detach().exp2() * spread)
@@ -213,30 +231,3 @@ def refined(
         (moved.grad,) = torch.autograd.grad(costs(images, model.synthesise(latents, shares), bits, prices).sum(), moved)
         optimizer.step()
     return moved.detach()
-
-
-def by_strips(
-    function: Callable[..., Tensor],
-    inputs: tuple[Tensor, ...],
-    strides: tuple[int, ...],
-    scale: int,
-    margin: int,
-    progress: Callable[[int, int], None],
-) -> Tensor:
-    """Apply a function strip by strip, which bounds its memory.
-
-    `strides` rows of the `inputs` give `scale` rows; `margin` times as many of them around a strip have a say in it.
-    `progress` gets the number of strips done and of all.
-    """
-    total, wide = (inputs[0].shape[axis] // strides[0] for axis in (2, 3))
-    rows = max(1, _PLACES // wide)
-    if total <= rows + 2 * margin:
-        rows, margin = total, 0
-    parts = []
-    for first in range(0, total, rows):
-        low, high = max(0, first - margin), min(total, first + rows + margin)
-        pairs = zip(inputs, strides, strict=True)
-        out = function(*(x[:, :, low * stride : high * stride] for x, stride in pairs))
-        parts.append(out[:, :, (first - low) * scale : (min(total, first + rows) - low) * scale])
-        progress(len(parts), -(-total // rows))
-    return torch.cat(parts, dim=2)

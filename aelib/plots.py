@@ -19,9 +19,11 @@ from aelib.train import Epoch
 COLOURS = {
     **{"mean image": "#999999", "PCA": "#000000", "conv": "#0072B2", "autoencoder": "#0072B2", "dense": "#E69F00"},
     **{"residual, refined": "#CC6677", "residual": "#882255", "ordered": "#44AA99", "UvA": "#777777"},
+    **{"learned codec, best": "#332288", "learned codec, slow": "#AA4499", "learned codec": "#EE3333"},
+    **{"Minnen 2020": "#444444", "Balle 2018": "#AAAAAA"},
     **{"JPEG 2000": "#56B4E9", "JPEG XL": "#999933", "JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#CC79A7"},
 }
-MARKERS = dict(zip(COLOURS, "xsoo^^*dXvPD<>", strict=True))
+MARKERS = dict(zip(COLOURS, "xsoo^^*dX*pHxxvPD<>", strict=True))
 
 
 def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zoom: float = 1.0) -> list[Axes]:
@@ -236,7 +238,8 @@ def _new_axis(size: tuple[float, float] = (6.5, 4.2)) -> Axes:
 
 def _style(label: str) -> dict[str, Any]:
     kind = next((known for known in COLOURS if label.lower().startswith(known.lower())), "")
-    return {"color": COLOURS[kind], "marker": MARKERS[kind], "markersize": 4} if kind else {"marker": "."}
+    style = {"color": COLOURS[kind], "marker": MARKERS[kind], "markersize": 4} if kind else {"marker": "."}
+    return {**style, "linestyle": ":"} if label.endswith("(published)") else style
 
 
 def _array(picture: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -2,12 +2,14 @@
 
 Channels come in groups. The first group has a mean and a scale per channel; those of each further group come from a
 network of two layers over all groups before it (Minnen and Singh, Channel-wise autoregressive entropy models, 2020).
+Most bits are in the first channels, so the first groups are best of one channel each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -98,21 +100,23 @@ class Prior(nn.Module):
 
     Parameters
     ----------
-    channels, groups, hidden : int
-        C, a multiple of the number of groups, and the width of the hidden layer.
+    groups : sequence of int
+        How many channels each group has; C is their sum.
+    hidden : int
+        The width of the hidden layer.
     """
 
-    def __init__(self, channels: int, groups: int, hidden: int) -> None:
+    def __init__(self, groups: Sequence[int], hidden: int) -> None:
         super().__init__()
-        if channels % groups:
-            raise ValueError(f"expected channels that {groups} groups divide evenly, got {channels}")
-        self.size = channels // groups
-        self.units = nn.Parameter(torch.zeros(LEVELS, channels))
-        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, 2 * self.size)) for _ in range(groups)])
-        widths = [self.size * index for index in range(1, groups)]
+        if not groups or min(groups) < 1:
+            raise ValueError(f"expected one or more groups of at least one channel, got {groups}")
+        self.groups = list(groups)
+        self.units = nn.Parameter(torch.zeros(LEVELS, sum(groups)))
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, 2 * size)) for size in groups])
+        widths = list(accumulate(groups))[:-1]
         self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, hidden)) for _ in widths])
         self.inner = nn.ModuleList([nn.Conv2d(width, hidden, 3, padding=1, bias=False) for width in widths])
-        self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * self.size, 1, bias=False) for _ in widths])
+        self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * size, 1, bias=False) for size in groups[1:]])
         for layer in self.outer:
             nn.init.zeros_(next(layer.parameters()))
 
@@ -121,9 +125,8 @@ class Prior(nn.Module):
         """Expect latents around 0 with these scales, (8, C), in steps of quantisation at each quality level."""
         octaves = scales.clamp_min(FINEST).log2()
         self.units.copy_(octaves)
-        for bias, own in zip(self.biases, torch.split(octaves, self.size, dim=1), strict=True):
-            bias[:, : self.size] = 0
-            bias[:, self.size :] = own - math.log2(FINEST)
+        for bias, own in zip(self.biases, torch.split(octaves, self.groups, dim=1), strict=True):
+            bias.copy_(torch.cat([torch.zeros_like(own), own - math.log2(FINEST)], dim=1))
 
     def forward(self, y: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
         """Quantise float latents and return their information in bits, (N,), and what the decoder gets, (N, C, h, w).
@@ -137,17 +140,17 @@ class Prior(nn.Module):
         rounding : callable
             Maps residuals to those that are charged and those that are kept: `hard`, or what `noisy` returns.
         """
-        units = torch.split(mixed(shares, self.units.exp2()), self.size, dim=1)
-        inverses = torch.split(mixed(shares, (-self.units).exp2()), self.size, dim=1)
+        units = torch.split(mixed(shares, self.units.exp2()), self.groups, dim=1)
+        inverses = torch.split(mixed(shares, (-self.units).exp2()), self.groups, dim=1)
         latents: list[Tensor] = []
         context: list[Tensor] = []
         bits = y.new_zeros(len(y))
-        for index, own in enumerate(torch.split(y, self.size, dim=1)):
+        for index, own in enumerate(torch.split(y, self.groups, dim=1)):
             found = mixed(shares, self.biases[index])
             if index:
                 hidden = self.inner[index - 1](torch.cat(context, dim=1)) + mixed(shares, self.shifts[index - 1])
                 found = found + self.outer[index - 1](torch.relu(hidden))
-            mean, octaves = torch.split(found, self.size, dim=1)
+            mean, octaves = found.chunk(2, dim=1)
             mean = mean * units[index]
             charged, kept = rounding(own - mean)
             bits = bits + information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1)

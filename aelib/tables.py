@@ -12,6 +12,24 @@ from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
 QUOTED = ("UvA tutorial 9",)
+# Points (bit per pixel, mean PSNR in dB) on the CIFAR-10 test set from the repository mandt-lab/uqdm; their rates are
+# entropies under the model, not bytes.
+PUBLISHED = {
+    "Minnen 2020 (published)": [
+        (0.0568, 17.909),
+        (0.3355, 24.215),
+        (1.1218, 30.769),
+        (2.8024, 38.124),
+        (4.0976, 41.956),
+    ],
+    "Balle 2018 (published)": [
+        (0.0269, 16.159),
+        (0.2894, 22.936),
+        (1.0495, 29.655),
+        (2.7783, 37.446),
+        (4.053, 41.504),
+    ],
+}
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
 
 
@@ -133,6 +151,7 @@ def bjontegaard(
     codec: str = "autoencoder",
     low: float = 0.0,
     high: float = 99.0,
+    published: Mapping[str, Sequence[tuple[float, float]]] | None = None,
 ) -> str:
     """Return BD-rate and BD-PSNR of one codec's hull against those of others, with the intervals behind them.
 
@@ -147,11 +166,14 @@ def bjontegaard(
         Whose difference is told; a negative rate means that it needs fewer bytes.
     low, high : float
         The curves are cut off here, mean PSNR in dB.
+    published : mapping of str to sequence of (float, float), optional
+        Curves of others, (bit per pixel, dB), to compare with under the shared header.
     """
     rows = []
     for accounting, label in ACCOUNTING_TITLES.items():
-        hulls = benchmark.hulls(results, accounting)
-        for anchor in anchors:
+        own = (published or {}) if accounting == "shared" else {}
+        hulls = {**benchmark.hulls(results, accounting), **own}
+        for anchor in (*anchors, *own):
             try:
                 delta = curves.bjontegaard_delta(hulls[anchor], hulls[codec], low=low, high=high)
                 gain = "-" if math.isnan(delta.psnr) else f"{delta.psnr:+.1f} dB"

@@ -8,8 +8,10 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from aelib import codecs, data, learned, train_rate, zoo
 from aelib.train_rate import Settings
@@ -27,6 +29,7 @@ def make(
     device: str | None = None,
     every: int = 1000,
     minutes: float = math.inf,
+    begin: Path | None = None,
 ) -> codecs.Learned | None:
     """Train the codec of a data set and write its weights and card; None if `minutes` did not suffice.
 
@@ -40,11 +43,15 @@ def make(
         Receives ``DATASET-learned.safetensors`` and ``DATASET-learned.json``.
     source, device, every, minutes
         As in `aelib.data.load` and `aelib.train_rate.fit`.
+    begin : Path, optional
+        A checkpoint of another run, whose averaged encoder, decoder and gains this one begins with.
 
     Raises
     ------
     ConnectionError
         Only the bundled sample is at hand and `source` does not ask for it.
+    ValueError
+        `begin` is no checkpoint.
     """
     full = data.load(dataset, "train", source=source)
     if full.source == "sample" and source != "sample":
@@ -52,7 +59,8 @@ def make(
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
-    model.start(training.images[:START_IMAGES], seed=settings.seed)
+    transforms, earlier = _read(begin) if begin else (None, None)
+    model.start(training.images[:START_IMAGES], seed=settings.seed, transforms=transforms)
     history = train_rate.fit(
         model,
         training.images,
@@ -73,7 +81,7 @@ def make(
         "dataset": dataset,
         "design": learned.fields(model.design),
         "parameters": sum(value.numel() for value in model.parameters()),
-        "recipe": {**asdict(settings), "qualities": train_rate.QUALITIES},
+        "recipe": {**asdict(settings), "qualities": train_rate.QUALITIES, "began_with": earlier},
         "history": [asdict(look) for look in history],
         "data_sha256": data.SHA256[dataset] if full.source != "sample" else {},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}},
@@ -82,6 +90,17 @@ def make(
     }
     zoo.save_learned(codec, facts, folder=folder)
     return codec
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the averaged weights of another run, and what run it was."""
+    try:
+        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        last = stored["history"][-1]
+        run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
+        return {name.removeprefix("module."): value for name, value in stored["average"].items()}, run
+    except Exception as error:  # as in aelib.checkpoints
+        raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,6 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these, to go on another time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the checkpoint")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and card")
+    parser.add_argument("--begin", type=Path, help="begin with the transforms of this checkpoint of another run")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
     if min(given.steps, given.batch, given.every) < 1:
@@ -113,7 +133,15 @@ def main(arguments: list[str] | None = None) -> int:
         bfloat16=given.bfloat16,
     )
     places = {"runs": given.runs, "folder": given.folder, "source": given.source}
-    codec = make(given.dataset, settings, **places, device=given.device, every=given.every, minutes=given.minutes)
+    codec = make(
+        given.dataset,
+        settings,
+        **places,
+        device=given.device,
+        every=given.every,
+        minutes=given.minutes,
+        begin=given.begin,
+    )
     if codec is None:
         print("stopped before the end; run the command again to go on")
     return 0

@@ -126,7 +126,7 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     'autoencoder conv K=64 q7'
     """
     if name in learned.DESIGNS:
-        return _load_learned(name, quality, folder)
+        return load_learned(name, quality, folder=folder)
     model = load(name, folder=folder)
     file = folder / f"{name}.tables.safetensors"
     expected = card(name, folder=folder).tables_sha256
@@ -142,16 +142,23 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
 
 
-def _load_learned(name: str, quality: float, folder: Path) -> Learned:
+def learned_card(dataset: str, *, folder: Path = WEIGHTS) -> dict[str, Any]:
+    """Return what the card of a data set's learned codec says; OSError or ValueError if there is none."""
+    facts: dict[str, Any] = json.loads((folder / f"{dataset}-learned.json").read_text(encoding="utf-8"))
+    return facts
+
+
+def load_learned(name: str, quality: float = 7, *, effort: str = "default", folder: Path = WEIGHTS) -> Learned:
+    """Return the learned codec of a data set, "cifar10" or "mnist", as `load_codec` does, at an effort."""
     file = folder / f"{name}-learned.safetensors"
     try:
-        facts, stored = json.loads(file.with_suffix(".json").read_text(encoding="utf-8")), file.read_bytes()
+        facts, stored = learned_card(name, folder=folder), file.read_bytes()
         if (got := hashlib.sha256(stored).hexdigest()) != facts["sha256"]:
             raise ValueError(f"SHA-256 {got} instead of its card's {facts['sha256']}")
         codec = Learned.from_tensors(load_tensors(stored), learned.design(facts["design"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"expected the learned codec of {name} in {file} and its card, got {error!r}") from error
-    return replace(codec, quality=quality)
+    return replace(codec, quality=quality, effort=effort)
 
 
 def codec_of(stream: bytes, *, folder: Path = WEIGHTS) -> Learned:
@@ -165,7 +172,7 @@ def codec_of(stream: bytes, *, folder: Path = WEIGHTS) -> Learned:
     shipped = [name for name in learned.DESIGNS if (folder / f"{name}-learned.json").exists()]
     reasons = []
     for name in shipped:
-        codec = _load_learned(name, 7.0, folder)
+        codec = load_learned(name, folder=folder)
         try:
             codec.payload(stream)
         except ValueError as error:

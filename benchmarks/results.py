@@ -28,7 +28,7 @@ from aelib import benchmark, codecs, data, quantise, zoo
 ROOT = Path(__file__).parent.parent
 JPEG_QUALITIES = (3, 6, 10, 15, 22, 32, 45, 60, 75, 87, 95)
 
-SLOW = ("avif", "jpegxl", "lossless")
+SLOW = ("learned-best", "avif", "learned-slow", "jpegxl", "lossless")
 SLOW_MODELS = ("residual", "ordered")
 # What a point depends on, in aelib: a change here measures it again, a change of a figure does not.
 CODE = (
@@ -43,17 +43,10 @@ CODE = (
     "codecs/pillow",
     "codecs/codestreams",
 )
-LEARNED_CODE = (
-    "codecs/autoencoder",
-    "codecs/header",
-    "bottleneck",
-    "entropy",
-    "models",
-    "quantise",
-    "range_coder",
-    "residual",
-    "zoo",
-)
+AUTOENCODER_CODE = ("bottleneck", "codecs/autoencoder", "models", "quantise", "residual")
+LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual")
+NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
+BEST_QUALITIES = (3, 4)  # the search takes most of a second an image; these lie round one bit per pixel
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]
@@ -78,7 +71,7 @@ def classical(dataset: str) -> dict[str, Series]:
     return series
 
 
-def learned(dataset: str) -> dict[str, Series]:
+def autoencoders(dataset: str) -> dict[str, Series]:
     """Return the series of the shipped autoencoders, each at every quality, those that are slow to decode at some."""
     return {
         name.removeprefix(f"{dataset}-"): [
@@ -89,9 +82,22 @@ def learned(dataset: str) -> dict[str, Series]:
     }
 
 
+def learned(dataset: str) -> dict[str, Series]:
+    """Return the series of the codec that is trained for rate, one an effort."""
+    if not (zoo.WEIGHTS / f"{dataset}-learned.json").is_file():
+        return {}
+    qualities = {"default": quantise.QUALITIES, "slow": quantise.QUALITIES, "best": BEST_QUALITIES}
+    return {
+        "learned" if effort == "default" else f"learned-{effort}": [
+            lambda e=effort, q=q: zoo.load_learned(dataset, q, effort=e) for q in qualities[effort]
+        ]
+        for effort in codecs.EFFORTS
+    }
+
+
 def everything(dataset: str) -> dict[str, Series]:
     """Return all series of a data set."""
-    return {**learned(dataset), **classical(dataset)}
+    return {**learned(dataset), **autoencoders(dataset), **classical(dataset)}
 
 
 def installed(package: str) -> bool:
@@ -121,7 +127,9 @@ def about(dataset: str, label: str, source: str) -> dict[str, Any]:
         },
         "hardware": f"{platform.machine()}, 1 thread a process",
     }
-    if (zoo.WEIGHTS / f"{dataset}-{label}.json").is_file():
+    if label.startswith("learned"):
+        said["weights_sha256"] = zoo.learned_card(dataset)["sha256"]
+    elif (zoo.WEIGHTS / f"{dataset}-{label}.json").is_file():
         card = zoo.card(f"{dataset}-{label}")
         said |= {"weights_sha256": card.sha256, "tables_sha256": card.tables_sha256}
     return said
@@ -135,7 +143,9 @@ def code(module: str) -> bytes:
 
 def key(said: dict[str, Any], codec: str, images: int) -> str:
     """Return what a finished point is kept under: another one for other code, weights, data, packages or settings."""
-    modules = CODE + (LEARNED_CODE if "weights_sha256" in said else ())
+    modules = CODE
+    if "weights_sha256" in said:
+        modules += NETWORK_CODE + (LEARNED_CODE if said["series"].startswith("learned") else AUTOENCODER_CODE)
     content = [code(module) for module in modules]
     content.append(json.dumps([said, codec, images, benchmark.SCHEMA], sort_keys=True).encode())
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()[:16]
@@ -190,17 +200,25 @@ def main() -> int:
     parser.add_argument("--images", type=int, help="only so many test images of each data set; for a trial")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished points wait")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the results are published")
+    parser.add_argument("--series", help="only series whose names begin so; the results of the others stay")
     given = parser.parse_args()
     if given.images and given.folder == ROOT / "results":
         parser.error("--images is for a trial: give a --folder, results/ is for the full test sets")
     sources = {name: load(name).source for name in data.CLASSES}
     if given.folder == ROOT / "results" and "sample" in sources.values():
         parser.error(f"results/ is for the full test sets, got {sources}: no network? Give a --folder for a trial")
-    series = {(name, label): len(made) for name in data.CLASSES for label, made in everything(name).items()}
+    series = {
+        (name, label): len(made)
+        for name in data.CLASSES
+        for label, made in everything(name).items()
+        if label.startswith(given.series or "")
+    }
+    if not series:
+        parser.error(f"expected --series out of {[*everything('mnist'), *everything('cifar10')]}, got {given.series!r}")
     tasks = [(*which, index) for which, length in series.items() for index in range(length)]
     # The longest first, so that no process is left alone at the end.
     tasks.sort(key=lambda task: (SLOW.index(task[1]) if task[1] in SLOW else len(SLOW), task))
-    for module in CODE + LEARNED_CODE:
+    for module in CODE + NETWORK_CODE + LEARNED_CODE + AUTOENCODER_CODE:
         code(module)  # before the processes start, which inherit it
     done, failed = measure_all(tasks, given.images, given.runs)
     if failed:
@@ -217,7 +235,7 @@ def main() -> int:
             written.add(f"{dataset}-{label}.json")
     for dataset in data.CLASSES:
         for file in given.folder.glob(f"{dataset}-*.json"):
-            if file.name not in written:  # of another run, with other models or libraries
+            if file.name not in written and not given.series:  # of another run, with other models or libraries
                 file.unlink()
     return 0
 

@@ -13,11 +13,11 @@ from aelib import entropy, exact, prior
 from aelib.codecs import lanes
 
 
-def random_prior(channels=6, groups=3, hidden=7, seed=0):
+def random_prior(groups=(1, 2, 3), hidden=7, seed=0):
     """A float prior with weights that matter."""
     generator = torch.Generator().manual_seed(seed)
-    made = prior.Prior(channels, groups, hidden)
-    made.expect(torch.linspace(0.7, 20, 8)[:, None].repeat(1, channels))
+    made = prior.Prior(groups, hidden)
+    made.expect(torch.linspace(0.7, 20, 8)[:, None].repeat(1, sum(groups)))
     with torch.no_grad():
         for value in made.parameters():
             value += 0.3 * torch.randn(value.shape, generator=generator)
@@ -36,11 +36,11 @@ def residuals(count, *shape, seed=0, spread=3.0):
 
 def walked(whole, levels, symbols):
     """Latents and scales where the symbols are given."""
-    size, kept = whole.channels // whole.groups, []
+    ends, kept = np.cumsum(whole.groups), []
 
     def choose(index, means, scales):
         kept.append(scales)
-        return symbols[:, index * size : (index + 1) * size]
+        return symbols[:, ends[index] - means.shape[1] : ends[index]]
 
     latents = whole.walk(levels, *symbols.shape[2:], choose)
     return latents, np.concatenate(kept, axis=1)
@@ -54,29 +54,30 @@ def walked_by_hand(values, level, symbols):
         return [(sum(s * int(v) for s, v in zip(share, column, strict=True)) + 127) // 255 for column in values[name].T]
 
     channels, height, width = symbols.shape
-    groups = len([name for name in values if name.startswith("biases")])
-    size = channels // groups
+    count = len([name for name in values if name.startswith("biases")])
+    sizes = [len(values[f"biases.{g}"][0]) // 2 for g in range(count)]
     units, inverses = mix("units"), mix("inverses")
     latents, scales = np.zeros_like(symbols), np.zeros_like(symbols)
     context = np.zeros((channels, height + 2, width + 2), np.int64)
-    for g in range(groups):
+    for g, size in enumerate(sizes):
+        first = sum(sizes[:g])
         bias = np.array(mix(f"biases.{g}"))
         for y in range(height):
             for x in range(width):
                 found = bias.copy()
                 if g:
-                    patch = context[: g * size, y : y + 3, x : x + 3]
+                    patch = context[:first, y : y + 3, x : x + 3]
                     sums = np.einsum("hcij,cij->h", values[f"inner.{g - 1}.weight"], patch)
                     sums += np.array(mix(f"shifts.{g - 1}")) << 14
                     hidden = ((sums + (1 << 13)) >> 14).clip(0, 1 << 20)
                     found += (values[f"outer.{g - 1}.weight"][:, :, 0, 0] @ hidden + (1 << 13)) >> 14
                 for k in range(size):
-                    c = g * size + k
+                    c = first + k
                     mean = (int(found[k].clip(-(1 << 17), 1 << 17)) * units[c] + (1 << 15)) >> 16
                     scales[c, y, x] = ((int(found[size + k]) * 6 + (1 << 9)) >> 10).__index__()
                     latents[c, y, x] = 16 * symbols[c, y, x] + mean
         scales = scales.clip(0, 63)
-        for c in range(g * size, (g + 1) * size):
+        for c in range(first, first + size):
             own = (latents[c] * inverses[c] + (1 << 9)) >> 10
             context[c, 1:-1, 1:-1] = own.clip(-(1 << 16), 1 << 16)
     return latents, scales
@@ -203,8 +204,9 @@ def test_numbers_that_float64_would_round_are_refused(whole):
         replace(whole, tables=whole.tables[1:])
     with pytest.raises(ValueError, match="expected 64 symmetric tables"):
         replace(whole, tables=entropy.Tables(whole.tables.lows + 1, whole.tables.counts, whole.tables.frequencies))
-    with pytest.raises(ValueError, match="expected channels that 4 groups divide evenly, got 6"):
-        prior.Prior(6, 4, 5)
+    for groups in ([], [2, 0]):
+        with pytest.raises(ValueError, match="expected one or more groups of at least one channel, got"):
+            prior.Prior(groups, 5)
 
 
 def test_rounding_kinds():

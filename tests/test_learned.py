@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aelib import codecs, exact, learned, prior, train_codec, train_rate, zoo
 from aelib import images as im
 
-SMALL = learned.Design(widths=(8, 12), blocks=(1, 1), latents=16, groups=4, hidden=12)
+SMALL = learned.Design(widths=(8, 12), blocks=(1, 1), groups=(1, 1, 2, 4, 8), hidden=12)
 QUICK = train_rate.Settings(steps=12, batch_size=4, hard=0.25)
 
 
@@ -47,7 +47,7 @@ def some(photographs):
 
 
 def test_a_started_model_is_an_orthogonal_transform(photographs):
-    design = learned.Design(widths=(12, 48), blocks=(1, 1), latents=48, groups=4, hidden=4)
+    design = learned.Design(widths=(12, 48), blocks=(1, 1), groups=(12, 12, 12, 12), hidden=4)
     model, x = learned.Model(design), im.to_float(photographs[:4])
     model.start(photographs)
     shares = prior.mixture(torch.full((4,), 2.7))
@@ -60,7 +60,7 @@ def test_a_started_model_is_an_orthogonal_transform(photographs):
 
 
 def test_a_started_model_is_pca_of_blocks(photographs):
-    design = learned.Design(widths=(12, 48), blocks=(1, 1), latents=8, groups=4, hidden=4)
+    design = learned.Design(widths=(12, 48), blocks=(1, 1), groups=(1, 1, 2, 4), hidden=4)
     model, x = learned.Model(design), im.to_float(photographs)
     model.start(photographs)
     shares = prior.mixture(torch.full((len(x),), 2.7))
@@ -72,6 +72,16 @@ def test_a_started_model_is_pca_of_blocks(photographs):
     assert float(error) == pytest.approx(float(variances[:-8].sum()) / 48, rel=0.02)
     found = (y / 2 ** prior.mixed(shares, model.gain)).var(dim=(0, 2, 3))
     assert found.tolist() == pytest.approx(variances.flip(0)[:8].tolist(), rel=0.05), "by falling variance"
+
+
+def test_a_model_starts_with_the_transforms_of_another_that_expects_other_groups(photographs):
+    other, model = model_of(), learned.Model(replace(SMALL, groups=(4, 4, 4, 4)))
+    model.start(photographs, transforms=other.state_dict())
+    shares = prior.mixture(torch.full((5,), 4.0))
+    x = im.to_float(photographs[:5])
+    assert torch.equal(model.analyse(x, shares), other.analyse(x, shares))
+    y = model.analyse(im.to_float(photographs), prior.mixture(torch.full((len(photographs),), 4.0)))
+    assert torch.allclose(y.std(dim=(0, 2, 3)), model.prior.units[4].exp2(), rtol=1e-3)
 
 
 def test_a_model_is_not_started_on_other_images(digits):
@@ -176,7 +186,7 @@ def test_strips_change_nothing_but_the_order_of_sums(codec, photographs, monkeyp
     picture = im.tile(photographs[:20], 2)[None]
     found, streams = codec.quantise(picture), codec.encode(picture)
     restored = codec.decode(streams).int()
-    monkeypatch.setattr(learned, "_PLACES", 16 * 7)
+    monkeypatch.setattr(im, "STRIP", 16 * 7)
     again = codec.quantise(picture)
     assert (again.symbols != found.symbols).mean() < 0.001
     assert (codec.decode(streams).int() - restored).abs().max() <= 1
@@ -324,7 +334,14 @@ def test_the_command_writes_a_codec_that_the_zoo_loads(monkeypatch, tmp_path, sa
     assert train_codec.main(arguments) == 0
     assert "mnist-learned  step       6" in capsys.readouterr().out
     facts = json.loads((tmp_path / "mnist-learned.json").read_text())
-    assert facts["design"]["latents"] == 16
+    assert facts["recipe"]["began_with"] is None
+    begin = ["--begin", str(tmp_path / "runs" / "mnist-learned.pt"), "--folder", str(tmp_path / "second")]
+    assert train_codec.main([*arguments, "--runs", str(tmp_path / "others"), *begin]) == 0
+    second = json.loads((tmp_path / "second" / "mnist-learned.json").read_text())
+    assert second["recipe"]["began_with"]["step"] == 6
+    with pytest.raises(ValueError, match=r"expected a checkpoint of aelib\.train_codec in"):
+        train_codec.main([*arguments, "--begin", str(tmp_path / "mnist-learned.json")])
+    assert facts["design"]["groups"] == [1, 1, 2, 4, 8]
     assert len(facts["history"]) == 2
     loaded = zoo.load_codec("mnist", quality=3.3, folder=tmp_path)
     assert loaded.quality == 3.3

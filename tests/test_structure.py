@@ -20,7 +20,7 @@ LAYERS = {
     **dict.fromkeys(["prior", "exact", "learned"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark", "ladders"], 3),
-    **dict.fromkeys(["pretrain", "train_codec", "plots", "tables"], 4),
+    **dict.fromkeys(["pretrain", "train_codec", "plots", "tables", "__main__"], 4),
     **dict.fromkeys(["views"], 5),
     **dict.fromkeys(["markup", "upload"], 6),
     **dict.fromkeys(["widgets", "playground", "explorer"], 7),

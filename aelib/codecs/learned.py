@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import product
+from itertools import accumulate, product
 from typing import NamedTuple
 
 import numpy as np
@@ -168,7 +168,7 @@ class Learned:
         shares = mixture(exact.qualities(level))
         with torch.no_grad():
             analyse, note = partial(self.model.analyse, shares=shares), partial(self.progress, "analysis")
-            y = learned.by_strips(analyse, (x,), (stride,), 1, design.margin, note)
+            y = im.by_strips(analyse, (x,), (stride,), 1, design.margin, note)
         if self.effort == "default":
             return self._rounded(y, level)
         price = design.price(exact.qualities(level))
@@ -177,9 +177,7 @@ class Learned:
         starts = [y]
         if self.effort == "best":
             search = partial(learned.refined, self.model, shares=shares, prices=price)
-            starts.append(
-                learned.by_strips(search, (x, y), (stride, 1), 1, design.margin, partial(self.progress, "search"))
-            )
+            starts.append(im.by_strips(search, (x, y), (stride, 1), 1, design.margin, partial(self.progress, "search")))
         ways = [None, *(weights * factor for factor in _CAUTION)]
         best = self._rounded(y, level)
         least = self._costs(images, best, level, price)
@@ -193,11 +191,11 @@ class Learned:
 
     def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
         """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
-        exact_y, size = y.double().numpy(), self.prior.channels // self.prior.groups
+        exact_y, ends = y.double().numpy(), list(accumulate(self.prior.groups))
         kept: list[tuple[entropy.Int64, entropy.Int64]] = []
 
         def choose(index: int, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
-            own = slice(index * size, (index + 1) * size)
+            own = slice(ends[index] - means.shape[1], ends[index])
             residuals = exact_y[:, own] - means / (1 << exact.MEAN_BITS)
             symbols = np.rint(residuals).clip(-exact.SYMBOL, exact.SYMBOL).astype(np.int64)
             if weights is not None:
@@ -227,7 +225,7 @@ class Learned:
         z = torch.from_numpy(latents).float() / (1 << exact.MEAN_BITS)
         synthesise, note = partial(self.model.synthesise, shares=shares), partial(self.progress, "synthesis")
         design = self.model.design
-        return im.to_uint8(learned.by_strips(synthesise, (z,), (1,), design.stride, design.margin, note))
+        return im.to_uint8(im.by_strips(synthesise, (z,), (1,), design.stride, design.margin, note))
 
     def _read(self, streams: Sequence[bytes], levels: entropy.Int64, height: int, width: int) -> entropy.Int64:
         rows, columns = (-(-side // self.model.design.stride) for side in (height, width))

@@ -1,0 +1,102 @@
+"""Pictures to streams and back: ``python -m aelib compress in.png out.ael`` and ``decompress out.ael out.png``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aelib import codecs, files, learned, zoo
+
+FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # that keep every pixel
+_PATIENCE = 2.0  # seconds of silence before a bar is shown
+
+
+class _Bar:
+    """A bar for each stage of the work, shown where it takes long; see `aelib.codecs.Learned.progress`."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] = tqdm(disable=True)
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self.close()
+            self._bar = tqdm(desc=stage, total=total, delay=_PATIENCE, unit="part", file=sys.stderr)
+            self._stage = stage
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar of the last stage as it is."""
+        self._bar.close()
+
+
+def compress(source: Path, target: Path, codec: codecs.Learned) -> str:
+    """Write the stream of a picture file and return what came of it in words."""
+    picture = files.read_photograph(source.read_bytes())
+    channels = codec.model.design.channels
+    if len(picture) > channels:
+        raise ValueError("expected a grey picture for this codec, got colours; use --codec cifar10")
+    (stream,) = codec.encode(picture.expand(channels, -1, -1)[None])
+    files.write_whole(target, stream)
+    height, width = picture.shape[1:]
+    before, rate = source.stat().st_size, 8 * len(stream) / (height * width)
+    return f"{width} x {height} pixels: {before:,} -> {len(stream):,} bytes, {rate:.3f} bpp"
+
+
+def decompress(source: Path, target: Path, progress: _Bar) -> str:
+    """Write the picture of a stream in the format that the suffix names and return what came of it in words."""
+    stream = source.read_bytes()
+    codec = replace(zoo.codec_of(stream), progress=progress)
+    (picture,) = codec.decode([stream], max_pixels=codecs.MAX_SIDE**2)
+    files.write_whole(target, files.write_picture(picture, FORMATS[target.suffix.lower()]))
+    return f"{picture.shape[2]} x {picture.shape[1]} pixels: {len(stream):,} -> {target.stat().st_size:,} bytes"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m aelib", description="Pictures of any size as learned streams.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("compress", help="a picture file to a stream")
+    one.add_argument("source", type=Path, help="PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF of up to 4096x4096 pixels")
+    one.add_argument("target", type=Path, help="the stream, by custom named .ael")
+    one.add_argument("--quality", type=float, default=5.0, help="0 (smallest) to 7 (best), fractions too; default 5")
+    one.add_argument("--effort", choices=codecs.EFFORTS, default="default", help="how long to search; default: not")
+    one.add_argument("--codec", choices=list(learned.DESIGNS), default="cifar10", help="whose weights; default cifar10")
+    two = commands.add_parser("decompress", help="a stream to a picture file")
+    two.add_argument("source", type=Path, help="the stream")
+    two.add_argument("target", type=Path, help=f"the picture: {', '.join(FORMATS)}")
+    for command in (one, two):
+        command.add_argument("--force", action="store_true", help="overwrite the target")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 1 and a line on stderr if that cannot be."""
+    given, start, progress = _parser().parse_args(arguments), time.perf_counter(), _Bar()
+    try:
+        if given.target.exists() and not given.force:
+            raise ValueError(f"expected a new file, got {given.target}, which exists; --force overwrites it")
+        if given.command == "compress":
+            codec = zoo.load_learned(given.codec, given.quality, effort=given.effort)
+            said = compress(given.source, given.target, replace(codec, progress=progress))
+        elif given.target.suffix.lower() not in FORMATS:
+            raise ValueError(f"expected a target named {', '.join(FORMATS)}, got {given.target.name}")
+        else:
+            said = decompress(given.source, given.target, progress)
+    except (OSError, ValueError) as error:
+        progress.close()
+        print(f"{given.source}: {error}", file=sys.stderr)
+        return 1
+    progress.close()
+    print(f"{said}, {time.perf_counter() - start:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

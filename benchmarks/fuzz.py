@@ -1,0 +1,255 @@
+"""Feed damaged streams and files to every decoder and loader, for ``results/fuzz.json``: ``make fuzz``.
+
+A mutation loop over valid seeds: bits turned over, bytes set, runs cut out, doubled or put in from other seeds, numbers
+made extreme. A target may return or raise ValueError; anything else, more than a second, or more than 64 MiB of growth
+is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import platform
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aelib import benchmark, checkpoints, codecs, containers, data, files, tables, train_rate, zoo
+
+ROOT = Path(__file__).parent.parent
+RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
+SECONDS, MEBIBYTES = 1.0, 64
+EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
+
+Target = tuple[list[bytes], Callable[[bytes], object]]
+
+
+def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = True) -> Target:
+    """Return streams of a codec and what decodes one and finds its payload."""
+    images = data.load("cifar10" if channels == 3 else "mnist", "test", source="sample").images[:3]
+
+    def decode(stream: bytes) -> None:
+        codec.decode([stream], max_pixels=1 << 16)
+        codec.payload(stream)
+
+    return codec.encode(images) + (codec.encode(images[:1, :, :9, :13]) if any_size else []), decode
+
+
+def file_target(seeds: list[bytes], read: Callable[[Path], object], name: str) -> Target:
+    """Return seeds and what reads a file in which one is."""
+    folder = Path(tempfile.mkdtemp())
+
+    def check(content: bytes) -> None:
+        file = folder / name
+        file.write_bytes(content)
+        read(file)
+
+    return seeds, check
+
+
+def photographs() -> Target:
+    """Return picture files of several formats and what opens those of users."""
+    seeds = [codec_target(codec)[0][0] for codec in (codecs.Png(), codecs.Jpeg(30), codecs.WebP(30), codecs.Avif(30))]
+    return seeds, files.read_photograph
+
+
+def cards() -> Target:
+    """Return cards of weights and what reads them."""
+    name = "mnist-conv-4"
+    seeds = [(zoo.WEIGHTS / f"{name}.json").read_bytes()]
+    return file_target(seeds, lambda file: zoo.card(name, folder=file.parent), f"{name}.json")
+
+
+def weights() -> Target:
+    """Return weights, whose card is whole, and what loads them."""
+    name, folder = "mnist-conv-4", Path(tempfile.mkdtemp())
+    for suffix in (".json", ".tables.safetensors"):
+        (folder / f"{name}{suffix}").write_bytes((zoo.WEIGHTS / f"{name}{suffix}").read_bytes())
+
+    def load(content: bytes) -> None:
+        card = json.loads((zoo.WEIGHTS / f"{name}.json").read_text())
+        card["sha256"] = hashlib.sha256(content).hexdigest()  # else nothing but the hash would be tried
+        (folder / f"{name}.json").write_text(json.dumps(card))
+        (folder / f"{name}.safetensors").write_bytes(content)
+        zoo.load(name, folder=folder)
+
+    return [(zoo.WEIGHTS / f"{name}.safetensors").read_bytes()], load
+
+
+def checkpoint() -> Target:
+    """Return checkpoints and what restores them."""
+    model, origin = torch.nn.Linear(3, 2), {"settings": {"steps": 3}}
+    folder = Path(tempfile.mkdtemp())
+    checkpoints.save(folder / "seed.pt", {"model": model}, origin, [])
+    restore = partial(checkpoints.restore, origin=origin, record=train_rate.Look, device=torch.device("cpu"))
+    seeds = [(folder / "seed.pt").read_bytes()]
+    return file_target(seeds, lambda file: restore(file, {"model": model}), "some.pt")
+
+
+def cached_data() -> Target:
+    """Return the start of a cache file's kind, an npz of small arrays, and what reads the cache."""
+    np.savez(stream := io.BytesIO(), **{key: np.arange(9, dtype=np.uint8) for key in data.SHA256["mnist"]})
+    return file_target([stream.getvalue()], lambda file: data._read_cache(file, "mnist"), "mnist.npz")
+
+
+@cache
+def targets() -> dict[str, Callable[[], Target]]:
+    """Return all targets by name; made only in the process that needs them."""
+    made: dict[str, Callable[[], Target]] = {
+        "jpeg": lambda: codec_target(codecs.Jpeg(30)),
+        "webp": lambda: codec_target(codecs.WebP(30)),
+        "avif": lambda: codec_target(codecs.Avif(30)),
+        "png": lambda: codec_target(codecs.Png()),
+        "jpeg2000": lambda: codec_target(codecs.Jpeg2000(25)),
+        "jpegxl": lambda: codec_target(codecs.JpegXl(3.0)),
+        "autoencoder": lambda: codec_target(zoo.load_codec("cifar10-conv-16"), any_size=False),
+        "fixed length": lambda: fixed_length("mnist-conv-4"),
+        "blocks": lambda: codec_target(codecs.Blocks(zoo.load_codec("cifar10-conv-16"))),
+        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3)),
+        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1),
+        "photographs": photographs,
+        "containers": lambda: ([containers.join([b"one", b"", b"three" * 50])], lambda part: containers.split(part, 3)),
+        "card": cards,
+        "weights": weights,
+        "results": lambda: file_target([_smallest("cifar10-*.json")], benchmark.read, "some.json"),
+        "sizes": lambda: file_target([_smallest("ladder.json")], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
+        "checkpoint": checkpoint,
+        "cached data": cached_data,
+    }
+    return made
+
+
+def fixed_length(name: str) -> Target:
+    """Return the target of latents at fixed length."""
+    own = zoo.load_codec(name)
+    return codec_target(codecs.FixedLength(own.model, own.quantiser, 6), channels=1, any_size=False)
+
+
+def _smallest(pattern: str) -> bytes:
+    return min((file.read_bytes() for file in (ROOT / "results").glob(pattern)), key=len)
+
+
+def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
+    """Return a damaged seed."""
+    broken = bytearray(chance.choice(seeds))
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 8, 30))):
+        at = chance.randrange(len(broken) + 1)
+        length = chance.choice((1, 1, 2, 4, 8, 64))
+        match chance.randrange(7):
+            case 0 if at < len(broken):
+                broken[at] ^= 1 << chance.randrange(8)
+            case 1:
+                broken[at : at + 1] = bytes([chance.randrange(256)])
+            case 2:
+                del broken[at : at + length]
+            case 3:
+                broken[at:at] = broken[at : at + length] * chance.choice((1, 1, 2, 50))
+            case 4:
+                other = chance.choice(seeds)
+                begin = chance.randrange(len(other) + 1)
+                broken[at : at + length] = other[begin : begin + length]
+            case 5:
+                extreme = chance.choice(EXTREMES)
+                broken[at : at + len(extreme)] = extreme
+            case _:
+                del broken[at:]
+    return bytes(broken)
+
+
+def peak() -> float:
+    """Return the most memory that this process has held, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def run(name: str, count: int, seed: int) -> dict[str, Any]:
+    """Feed `count` inputs to a target and return what was found."""
+    torch.set_num_threads(1)
+    seeds, target = targets()[name]()
+    for good in seeds:
+        with contextlib.suppress(ValueError):  # the npz of small arrays is not the data set
+            target(good)
+    chance, found = random.Random(f"{name} {seed}"), []
+    longest, refused, before, most = 0.0, 0, peak(), 0.0
+    for _ in range(count):
+        content, reason, start = mutated(seeds, chance), "", time.perf_counter()
+        try:
+            target(content)
+        except ValueError:
+            refused += 1
+        except BaseException as error:
+            reason = repr(error)
+        taken = time.perf_counter() - start
+        longest = max(longest, taken)
+        if (grown := peak() - before) > 0:
+            before, most = before + grown, max(most, grown)
+        if taken > SECONDS:
+            reason = reason or f"{taken:.2f} s"
+        if grown > MEBIBYTES:
+            reason = reason or f"{grown:.0f} MiB"
+        if reason:
+            file = FINDINGS / f"{name.replace(' ', '-')}-{hashlib.sha256(content).hexdigest()[:12]}"
+            files.write_whole(file, content)
+            found.append(f"{reason[:200]}: {file.name}")
+    return {
+        "target": name,
+        "inputs": count,
+        "refused": refused,
+        "findings": found,
+        "longest_seconds": round(longest, 4),
+        "largest_growth_mib": round(most, 1),
+    }
+
+
+def main() -> int:
+    """Fuzz all targets or some, print a line each and write the table; 1 if anything was found."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/fuzz.py", description=__doc__)
+    parser.add_argument("targets", nargs="*", help="some of the targets; all by default")
+    parser.add_argument("--inputs", type=int, default=100_000, help="for each target")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if unknown := set(given.targets) - set(targets()):
+        parser.error(f"expected targets out of {list(targets())}, got {sorted(unknown)}")
+    names = given.targets or list(targets())
+    rows = []
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
+        waiting = {name: pool.apply_async(run, (name, given.inputs, given.seed)) for name in names}
+        for name, result in waiting.items():
+            rows.append(result.get())
+            row = rows[-1]
+            print(
+                f"{name:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, {len(row['findings'])} findings, "
+                f"at most {row['longest_seconds']:.3f} s and {row['largest_growth_mib']:.1f} MiB",
+                *row["findings"][:5],
+                sep="\n  ",
+                flush=True,
+            )
+    if not given.targets and given.inputs >= 100_000:
+        content = {
+            "schema": 1,
+            "seed": given.seed,
+            "versions": {name: version(name) for name in ("aelib", "torch", "numpy", "pillow")},
+            "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
+            "rows": rows,
+        }
+        files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    return int(any(row["findings"] for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""What each part of the learned codec bought: ``python benchmarks/learned_ablation.py`` for ``learned_ablation.json``.
+
+Real bytes of validation images of CIFAR-10, payload and one byte for the quality, as BD-rates against the shipped codec
+at its default effort. Rows: the same transforms with a prior without conditions, fitted to them; the codec as it was
+before the steps with true rounding, where ``--before`` names a checkpoint of that time; the efforts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aelib import benchmark, codecs, curves, data, exact, files, learned, prior, zoo
+from aelib import images as im
+
+RESULTS = Path(__file__).parent.parent / "results" / "learned_ablation.json"
+QUALITIES = (1, 2, 3, 4, 5, 6)
+IMAGES, FIT_IMAGES, FIT_STEPS = 200, 2000, 400
+
+
+def without_conditions(codec: codecs.Learned, images: Tensor) -> codecs.Learned:
+    """Return the codec with a mean and a scale per channel and quality level, fitted to training images."""
+    model, design = codec.model, codec.model.design
+    plain = prior.Prior(design.groups, design.hidden)
+    levels = torch.eye(prior.LEVELS)
+    with torch.no_grad():
+        x = im.to_float(images)
+        parts = [model.analyse(x, shares.expand(len(x), -1)) for shares in levels]
+        scales, means = (torch.stack([getattr(y, kind)(dim=(0, 2, 3)) for y in parts]) for kind in ("std", "mean"))
+        plain.expect(scales)
+        for bias, own in zip(plain.biases, torch.split(means / plain.units.exp2(), plain.groups, dim=1), strict=True):
+            bias[:, : own.shape[1]] = own
+    optimizer = torch.optim.Adam(plain.biases.parameters(), lr=0.02)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(FIT_STEPS):
+        level = step % prior.LEVELS
+        y = parts[level][torch.randint(len(x), (100,), generator=generator)]
+        bits, _ = plain(y, levels[level].expand(len(y), -1), prior.noisy(generator))
+        optimizer.zero_grad()
+        bits.mean().backward()
+        optimizer.step()
+    return codecs.Learned.from_tensors({**codec.tensors(), **exact.Integer.of(plain).tensors()}, design)
+
+
+def before(checkpoint: Path, codec: codecs.Learned, images: Tensor) -> tuple[codecs.Learned, int]:
+    """Return the codec of a checkpoint of `aelib.train_codec`, and at which step it was."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model = learned.Model(codec.model.design)
+    weights = {name.removeprefix("module."): value for name, value in state["average"].items()}
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    return codecs.Learned.of(model, images[:500]), int(state["history"][-1]["step"])
+
+
+def row(label: str, codec: codecs.Learned, images: Tensor, anchor: list[tuple[float, float]] | None) -> dict[str, Any]:
+    """Return the curve of a codec and its BD-rate against `anchor`."""
+    start = time.perf_counter()
+    points = [benchmark.measure(replace(codec, quality=float(quality)), images) for quality in QUALITIES]
+    curve = benchmark.curve(points)
+    found: dict[str, Any] = {"label": label, "curve": curve, "seconds": round(time.perf_counter() - start, 1)}
+    if anchor:
+        delta = curves.bjontegaard_delta(anchor, curve)
+        found["bd_rate"] = {"percent": delta.rate, "low_db": delta.low, "high_db": delta.high}
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/learned_ablation.py", description=__doc__)
+    parser.add_argument("--before", type=Path, help="checkpoint from before the steps with true rounding")
+    given = parser.parse_args()
+    training, validation = data.load("cifar10", "train").split()
+    images, codec = validation.images[:IMAGES], zoo.load_learned("cifar10")
+    default = row("default", codec, images, None)
+    anchor = [tuple(pair) for pair in default["curve"]]
+    rows = [row("prior without conditions", without_conditions(codec, training.images[:FIT_IMAGES]), images, anchor)]
+    if given.before:
+        earlier, step = before(given.before, codec, training.images)
+        rows.append(row(f"before true rounding, step {step:,}", earlier, images, anchor))
+    rows.append(default)
+    rows += [row(effort, replace(codec, effort=effort), images, anchor) for effort in codecs.EFFORTS[1:]]
+    content = {
+        "schema": 1,
+        "images": f"{IMAGES} of the validation split of CIFAR-10",
+        "weights_sha256": zoo.learned_card("cifar10")["sha256"],
+        "design": asdict(codec.model.design),
+        "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "rows": rows,
+    }
+    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Images a second of the learned codec beside Pillow's JPEG and AVIF, for ``results/throughput.json``.
+
+CIFAR-10 test images in batches of 256 on all cores, codecs in turns, medians over rounds. Pillow codes one image after
+the other; JPEG and AVIF run at the setting whose rate, by payload and one byte, is nearest to the learned codec's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from torch import Tensor
+
+from aelib import codecs, data, files, zoo
+from aelib.codecs import Codec
+
+RESULTS = Path(__file__).parent.parent / "results" / "throughput.json"
+BATCH, ROUNDS = 256, 5
+QUALITY = 4.0
+COUNTS = {"learned codec, slow": 128, "learned codec, best": 32}  # images, of those that take long
+
+
+def mean_bytes(codec: Codec, images: Tensor) -> float:
+    """Return the mean of what is paid for an image."""
+    return sum(map(len, codecs.paid(codec, codec.encode(images), "shared"))) / len(images)
+
+
+def nearest(candidates: list[Codec], images: Tensor, goal: float) -> Codec:
+    """Return the codec whose mean bytes are nearest to `goal`."""
+    return min(candidates, key=lambda codec: abs(mean_bytes(codec, images) - goal))
+
+
+def seconds(codec: Codec, images: Tensor) -> tuple[float, float]:
+    """Return the seconds that encoding and decoding take."""
+    start = time.perf_counter()
+    streams = codec.encode(images)
+    middle = time.perf_counter()
+    codec.decode(streams)
+    return middle - start, time.perf_counter() - middle
+
+
+def main() -> None:
+    """Measure, print and write."""
+    images = data.load("cifar10", "test").images[:BATCH]
+    own = zoo.load_learned("cifar10", QUALITY)
+    goal = mean_bytes(own, images)
+    made: dict[str, Codec] = {
+        "learned codec": own,
+        **{f"learned codec, {e}": zoo.load_learned("cifar10", QUALITY, effort=e) for e in codecs.EFFORTS[1:]},
+        "JPEG": nearest([codecs.Jpeg(quality) for quality in range(10, 96, 5)], images[:64], goal),
+        "AVIF": nearest([codecs.Avif(quality) for quality in range(10, 96, 5)], images[:64], goal),
+    }
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
+    for round_ in range(ROUNDS + 1):
+        for name, codec in made.items():
+            if round_ > 1 and name in COUNTS:
+                continue
+            found = seconds(codec, images[: COUNTS.get(name, BATCH)])
+            if round_:  # the first is to warm up
+                taken[name].append(found)
+    rows: list[dict[str, Any]] = []
+    for name, codec in made.items():
+        count = COUNTS.get(name, BATCH)
+        encoding, decoding = (median(column) for column in zip(*taken[name], strict=True))
+        row = {"codec": name, "setting": codec.name, "images": count, "bytes": mean_bytes(codec, images[:count])}
+        row |= {"encode_images_per_second": count / encoding, "decode_images_per_second": count / decoding}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    content = {
+        "schema": 1,
+        "batch": BATCH,
+        "rounds": ROUNDS,
+        "versions": {name: version(name) for name in ("aelib", "torch", "numpy", "pillow")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "rows": rows,
+    }
+    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
