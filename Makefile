@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -50,7 +50,7 @@ peers: setup ## measure the entropy coder beside constriction and AVIF at other 
 	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py
 
-codec: setup ## train the learned codecs again (hours on two cores; goes on where it was stopped)
+codec: setup ## train the learned codecs again, each in one run (two hours on two cores; goes on where it was stopped)
 	$(BIN)/python -m aelib.train_codec cifar10
 	$(BIN)/python -m aelib.train_codec mnist
 
@@ -67,6 +67,9 @@ ladder: setup ## gather quality by bottleneck size from the cards, for results/l
 training: setup ## time training beside a plain DataLoader loop, for results/training.json (minutes, on a machine that rests)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/readme.py
+
+fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader, for results/fuzz.json (an hour)
+	$(BIN)/python benchmarks/fuzz.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html

@@ -37,25 +37,25 @@ class _Bar:
         self._bar.close()
 
 
-def compress(source: Path, target: Path, codec: codecs.Learned) -> str:
-    """Write the stream of a picture file and return what came of it in words."""
+def compress(source: Path, target: Path, codec: codecs.Learned, *, new: bool = True) -> str:
+    """Write the stream of a picture file, by default to no file that exists, and return what came of it in words."""
     picture = files.read_photograph(source.read_bytes())
     channels = codec.model.design.channels
     if len(picture) > channels:
         raise ValueError("expected a grey picture for this codec, got colours; use --codec cifar10")
     (stream,) = codec.encode(picture.expand(channels, -1, -1)[None])
-    files.write_whole(target, stream)
+    files.write_whole(target, stream, new=new)
     height, width = picture.shape[1:]
     before, rate = source.stat().st_size, 8 * len(stream) / (height * width)
     return f"{width} x {height} pixels: {before:,} -> {len(stream):,} bytes, {rate:.3f} bpp"
 
 
-def decompress(source: Path, target: Path, progress: _Bar) -> str:
+def decompress(source: Path, target: Path, progress: _Bar, *, new: bool = True) -> str:
     """Write the picture of a stream in the format that the suffix names and return what came of it in words."""
     stream = source.read_bytes()
-    codec = replace(zoo.codec_of(stream), progress=progress)
+    codec = replace(zoo.learned_for(stream), progress=progress)
     (picture,) = codec.decode([stream], max_pixels=codecs.MAX_SIDE**2)
-    files.write_whole(target, files.write_picture(picture, FORMATS[target.suffix.lower()]))
+    files.write_whole(target, files.write_picture(picture, FORMATS[target.suffix.lower()]), new=new)
     return f"{picture.shape[2]} x {picture.shape[1]} pixels: {len(stream):,} -> {target.stat().st_size:,} bytes"
 
 
@@ -81,19 +81,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, start, progress = _parser().parse_args(arguments), time.perf_counter(), _Bar()
     try:
         if given.target.exists() and not given.force:
-            raise ValueError(f"expected a new file, got {given.target}, which exists; --force overwrites it")
+            raise FileExistsError
+        if given.target.exists() and not given.target.is_file():
+            raise ValueError(f"expected a file to overwrite, got {given.target}, which is none")
         if given.command == "compress":
             codec = zoo.load_learned(given.codec, given.quality, effort=given.effort)
-            said = compress(given.source, given.target, replace(codec, progress=progress))
+            said = compress(given.source, given.target, replace(codec, progress=progress), new=not given.force)
         elif given.target.suffix.lower() not in FORMATS:
             raise ValueError(f"expected a target named {', '.join(FORMATS)}, got {given.target.name}")
         else:
-            said = decompress(given.source, given.target, progress)
-    except (OSError, ValueError) as error:
-        progress.close()
-        print(f"{given.source}: {error}", file=sys.stderr)
+            said = decompress(given.source, given.target, progress, new=not given.force)
+    except FileExistsError:
+        print(f"expected a new file, got {given.target}, which exists; --force overwrites it", file=sys.stderr)
         return 1
-    progress.close()
+    except (OSError, ValueError) as error:
+        print(f"{given.command} {given.source}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
     print(f"{said}, {time.perf_counter() - start:.1f} s")
     return 0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from aelib.images import check
 
+_STALE = 3600  # seconds
 _PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # none that starts another program
 
 
@@ -161,12 +164,32 @@ def _unreadable(data: bytes, error: Exception) -> str:
     return f"expected a complete picture file, got {len(data)} bytes that do not decode: {reason}"
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a killed run leaves the old file, or none, but never half of one."""
+def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
+    """Write under a temporary name, then rename: a killed run leaves the old file, or none, but never half of one.
+
+    Parameters
+    ----------
+    file : Path
+    content : bytes
+    new : bool
+        Raise FileExistsError instead of replacing a file that is there, however late it came.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
+    for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):  # by runs that were killed
+        if time.time() - left.stat().st_mtime > _STALE:
+            left.unlink(missing_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
-        partial.replace(file)
+        if not new:
+            partial.replace(file)
+            return
+        try:
+            os.link(partial, file)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with file.open("xb") as only:
+                only.write(content)
     finally:
         partial.unlink(missing_ok=True)

@@ -163,7 +163,7 @@ def by_strips(
         Gets the number of strips done and of all.
     """
     total, wide = (inputs[0].shape[axis] // strides[0] for axis in (2, 3))
-    rows = max(1, STRIP // wide)
+    rows = max(1, 2 * margin, STRIP // wide)
     if total <= rows + 2 * margin:
         rows, margin = total, 0
     parts = []

@@ -124,22 +124,25 @@ class Model(nn.Module):
         self.prior = Prior(design.groups, design.hidden)
         self.prior.expect(self.gain.detach().exp2())
 
-    def start(self, images: Tensor, *, seed: int = 0, transforms: Mapping[str, Tensor] | None = None) -> None:
-        """Take `transforms`, or become principal component analysis of blocks of the images, before any training.
+    def start(self, images: Tensor, *, seed: int = 0, other: Mapping[str, Tensor] | None = None) -> None:
+        """Take the weights of another model, or become principal component analysis of blocks of the images.
 
         Parameters
         ----------
         images : Tensor
-            uint8, (N, C, H, W); the prior expects latents that spread as theirs do.
-        transforms : mapping of str to Tensor, optional
-            State of another model of these widths, blocks and latents; its prior is left out.
+            uint8, (N, C, H, W); a new prior expects latents that spread as theirs do.
+        other : mapping of str to Tensor, optional
+            State of another model of these widths, blocks and latents; its prior is left out if its groups differ.
         """
         im.check(images, channels=self.design.channels)
         x = im.to_float(images) - 0.5
-        if transforms is None:
+        if other is None:
             start_as_pca(self.encoder, self.decoder, x, seed=seed)
+        elif {name: x.shape for name, x in other.items()} == {name: x.shape for name, x in self.state_dict().items()}:
+            self.load_state_dict(other)
+            return
         else:
-            own = {name: transforms[name] for name in self.state_dict() if not name.startswith("prior.")}
+            own = {name: other[name] for name in self.state_dict() if not name.startswith("prior.")}
             self.load_state_dict(own, strict=False)
         with torch.no_grad():
             spread = torch.cat([self.encoder(part) for part in torch.split(x, 500)]).std(dim=(0, 2, 3))

@@ -17,6 +17,7 @@ from aelib import codecs, data, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
+RECIPES = {"cifar10": (28_000, 32), "mnist": (6_000, 64)}  # steps, and images in each
 
 
 def make(
@@ -44,14 +45,14 @@ def make(
     source, device, every, minutes
         As in `aelib.data.load` and `aelib.train_rate.fit`.
     begin : Path, optional
-        A checkpoint of another run, whose averaged encoder, decoder and gains this one begins with.
+        A checkpoint of another run, whose averaged weights this one begins with.
 
     Raises
     ------
     ConnectionError
         Only the bundled sample is at hand and `source` does not ask for it.
     ValueError
-        `begin` is no checkpoint.
+        `begin` is no checkpoint, or one of other networks.
     """
     full = data.load(dataset, "train", source=source)
     if full.source == "sample" and source != "sample":
@@ -59,8 +60,11 @@ def make(
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
-    transforms, earlier = _read(begin) if begin else (None, None)
-    model.start(training.images[:START_IMAGES], seed=settings.seed, transforms=transforms)
+    other, earlier = _read(begin) if begin else (None, None)
+    try:
+        model.start(training.images[:START_IMAGES], seed=settings.seed, other=other)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"expected weights of {model.design} in {begin}, got {error}") from error
     history = train_rate.fit(
         model,
         training.images,
@@ -98,7 +102,8 @@ def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
         last = stored["history"][-1]
         run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
-        return {name.removeprefix("module."): value for name, value in stored["average"].items()}, run
+        average = {name: value for name, value in stored["average"].items() if name.startswith("module.")}
+        return {name.removeprefix("module."): value for name, value in average.items()}, run
     except Exception as error:  # as in aelib.checkpoints
         raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
 
@@ -107,8 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the codec named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m aelib.train_codec", description=__doc__)
     parser.add_argument("dataset", choices=list(learned.DESIGNS))
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--batch", type=int, default=Settings.batch_size, help="images a step")
+    parser.add_argument("--steps", type=int, help=f"and the number of images in each by default: {RECIPES}")
+    parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; for GPUs and new CPUs")
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is by default")
@@ -118,16 +123,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these, to go on another time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the checkpoint")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and card")
-    parser.add_argument("--begin", type=Path, help="begin with the transforms of this checkpoint of another run")
+    parser.add_argument("--begin", type=Path, help="begin with the weights of this checkpoint of another run")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
-    if min(given.steps, given.batch, given.every) < 1:
+    steps, batch = RECIPES[given.dataset]
+    steps, batch = (steps if given.steps is None else given.steps), (batch if given.batch is None else given.batch)
+    if min(steps, batch, given.every) < 1:
         parser.error("--steps, --batch and --every want whole numbers of at least 1")
     if given.source == "sample" and given.folder == zoo.WEIGHTS:
         parser.error("--source sample is for trials: give a --folder, the default holds the shipped weights")
     settings = Settings(
-        steps=given.steps,
-        batch_size=given.batch,
+        steps=steps,
+        batch_size=batch,
         seed=given.seed,
         flips=given.dataset == "cifar10",
         bfloat16=given.bfloat16,

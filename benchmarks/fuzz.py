@@ -16,11 +16,12 @@ import multiprocessing
 import os
 import platform
 import random
-import resource
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,8 @@ from aelib import benchmark, checkpoints, codecs, containers, data, files, table
 
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
-SECONDS, MEBIBYTES = 1.0, 64
+SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
+LONGEST = 1 << 20  # bytes of an input
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
 
 Target = tuple[list[bytes], Callable[[bytes], object]]
@@ -44,15 +46,20 @@ def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = Tru
     images = data.load("cifar10" if channels == 3 else "mnist", "test", source="sample").images[:3]
 
     def decode(stream: bytes) -> None:
-        codec.decode([stream], max_pixels=1 << 16)
-        codec.payload(stream)
+        try:
+            codec.decode([stream])
+        finally:
+            codec.payload(stream)
 
-    return codec.encode(images) + (codec.encode(images[:1, :, :9, :13]) if any_size else []), decode
+    others = (images[:1, :, :9, :13], images[:1].repeat(1, 1, 3, 3)) if any_size else ()
+    return [stream for own in (images, *others) for stream in codec.encode(own)], decode
 
 
-def file_target(seeds: list[bytes], read: Callable[[Path], object], name: str) -> Target:
-    """Return seeds and what reads a file in which one is."""
+def file_target(seeds: list[bytes], read: Callable[[Path], object], name: str, *beside: Path) -> Target:
+    """Return seeds and what reads a file in which one is, with whole files beside it."""
     folder = Path(tempfile.mkdtemp())
+    for other in beside:
+        (folder / other.name).write_bytes(other.read_bytes())
 
     def check(content: bytes) -> None:
         file = folder / name
@@ -64,8 +71,9 @@ def file_target(seeds: list[bytes], read: Callable[[Path], object], name: str) -
 
 def photographs() -> Target:
     """Return picture files of several formats and what opens those of users."""
-    seeds = [codec_target(codec)[0][0] for codec in (codecs.Png(), codecs.Jpeg(30), codecs.WebP(30), codecs.Avif(30))]
-    return seeds, files.read_photograph
+    picture = data.load("cifar10", "test", source="sample").images[0]
+    formats = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+    return [files.write_picture(picture, name) for name in formats], files.read_photograph
 
 
 def cards() -> Target:
@@ -75,20 +83,30 @@ def cards() -> Target:
     return file_target(seeds, lambda file: zoo.card(name, folder=file.parent), f"{name}.json")
 
 
-def weights() -> Target:
-    """Return weights, whose card is whole, and what loads them."""
-    name, folder = "mnist-conv-4", Path(tempfile.mkdtemp())
-    for suffix in (".json", ".tables.safetensors"):
-        (folder / f"{name}{suffix}").write_bytes((zoo.WEIGHTS / f"{name}{suffix}").read_bytes())
+def weights(name: str, suffix: str, field: str) -> Target:
+    """Return weights or tables, to which the card is made to fit, and what loads them."""
+    folder = Path(tempfile.mkdtemp())
+    for file in zoo.WEIGHTS.glob(f"{name}.*"):
+        (folder / file.name).write_bytes(file.read_bytes())
 
     def load(content: bytes) -> None:
         card = json.loads((zoo.WEIGHTS / f"{name}.json").read_text())
-        card["sha256"] = hashlib.sha256(content).hexdigest()  # else nothing but the hash would be tried
+        card[field] = hashlib.sha256(content).hexdigest()  # else nothing but the hash would be tried
         (folder / f"{name}.json").write_text(json.dumps(card))
-        (folder / f"{name}.safetensors").write_bytes(content)
-        zoo.load(name, folder=folder)
+        (folder / f"{name}{suffix}").write_bytes(content)
+        if name.endswith("learned"):
+            zoo.load_learned(name.split("-")[0], folder=folder)
+        else:
+            zoo.load_codec(name, folder=folder)
 
-    return [(zoo.WEIGHTS / f"{name}.safetensors").read_bytes()], load
+    return [(zoo.WEIGHTS / f"{name}{suffix}").read_bytes()], load
+
+
+def learned_cards() -> Target:
+    """Return cards of a learned codec and what loads it by one."""
+    card, weights = (zoo.WEIGHTS / f"mnist-learned.{suffix}" for suffix in ("json", "safetensors"))
+    load = partial(zoo.load_learned, "mnist")
+    return file_target([card.read_bytes()], lambda file: load(folder=file.parent), card.name, weights)
 
 
 def checkpoint() -> Target:
@@ -125,7 +143,11 @@ def targets() -> dict[str, Callable[[], Target]]:
         "photographs": photographs,
         "containers": lambda: ([containers.join([b"one", b"", b"three" * 50])], lambda part: containers.split(part, 3)),
         "card": cards,
-        "weights": weights,
+        "weights": lambda: weights("mnist-conv-4", ".safetensors", "sha256"),
+        "tables": lambda: weights("mnist-conv-4", ".tables.safetensors", "tables_sha256"),
+        "learned weights": lambda: weights("mnist-learned", ".safetensors", "sha256"),
+        "learned card": learned_cards,
+        "any learned": lambda: (codec_target(zoo.load_learned("mnist", 3), channels=1)[0], zoo.learned_for),
         "results": lambda: file_target([_smallest("cifar10-*.json")], benchmark.read, "some.json"),
         "sizes": lambda: file_target([_smallest("ladder.json")], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
         "checkpoint": checkpoint,
@@ -171,48 +193,75 @@ def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
     return bytes(broken)
 
 
-def peak() -> float:
-    """Return the most memory that this process has held, in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+def memory(field: str) -> float:
+    """Return what Linux says of this process's memory, VmRSS or VmHWM, in MiB; 0 elsewhere."""
+    if sys.platform != "linux":
+        return 0.0
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
 
 
-def run(name: str, count: int, seed: int) -> dict[str, Any]:
-    """Feed `count` inputs to a target and return what was found."""
+def run(name: str, count: int, seed: int, current: Any, length: Any, report: Any) -> None:
+    """Feed `count` inputs to a target and report what was found; the input being tried stands in `current`."""
     torch.set_num_threads(1)
     seeds, target = targets()[name]()
     for good in seeds:
         with contextlib.suppress(ValueError):  # the npz of small arrays is not the data set
             target(good)
-    chance, found = random.Random(f"{name} {seed}"), []
-    longest, refused, before, most = 0.0, 0, peak(), 0.0
+    chance = random.Random(f"{name} {seed}")
+    row: dict[str, Any] = {"target": name, "inputs": count, "refused": 0, "findings": []}
+    row |= {"longest_seconds": 0.0, "largest_growth_mib": 0.0}
     for _ in range(count):
-        content, reason, start = mutated(seeds, chance), "", time.perf_counter()
+        content, reason = mutated(seeds, chance)[:LONGEST], ""
+        current[: len(content)], length.value = content, len(content)
+        if sys.platform == "linux":
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        before, start = memory("VmRSS"), time.perf_counter()
         try:
             target(content)
         except ValueError:
-            refused += 1
+            row["refused"] += 1
         except BaseException as error:
             reason = repr(error)
-        taken = time.perf_counter() - start
-        longest = max(longest, taken)
-        if (grown := peak() - before) > 0:
-            before, most = before + grown, max(most, grown)
-        if taken > SECONDS:
-            reason = reason or f"{taken:.2f} s"
-        if grown > MEBIBYTES:
-            reason = reason or f"{grown:.0f} MiB"
+        taken, grown = time.perf_counter() - start, memory("VmHWM") - before
+        row["longest_seconds"] = max(row["longest_seconds"], round(taken, 4))
+        row["largest_growth_mib"] = max(row["largest_growth_mib"], round(grown, 1))
+        if taken > SECONDS or grown > MEBIBYTES:
+            reason = reason or f"{taken:.2f} s, {grown:.0f} MiB"
         if reason:
-            file = FINDINGS / f"{name.replace(' ', '-')}-{hashlib.sha256(content).hexdigest()[:12]}"
-            files.write_whole(file, content)
-            found.append(f"{reason[:200]}: {file.name}")
-    return {
-        "target": name,
-        "inputs": count,
-        "refused": refused,
-        "findings": found,
-        "longest_seconds": round(longest, 4),
-        "largest_growth_mib": round(most, 1),
+            row["findings"].append(f"{reason[:200]}: {keep(name, content)}")
+    report.send(row)
+
+
+def keep(name: str, content: bytes) -> str:
+    """Write an input that is a finding, and return the file's name."""
+    file = FINDINGS / f"{re.sub('[^a-z0-9]+', '-', name)}-{hashlib.sha256(content).hexdigest()[:12]}"
+    files.write_whole(file, content)
+    return file.name
+
+
+def watched(name: str, count: int, seed: int) -> dict[str, Any]:
+    """Do `run` in a process of its own; one that is killed, or stalls, is a finding too."""
+    context = multiprocessing.get_context("spawn")
+    current, length = context.RawArray("c", LONGEST), context.RawValue("l", 0)
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=run, args=(name, count, seed, current, length, theirs))
+    process.start()
+    theirs.close()
+    last, since = b"", time.monotonic()
+    while process.is_alive() and not mine.poll(1.0):
+        if (now := bytes(current[: length.value])) != last:
+            last, since = now, time.monotonic()
+        elif last and time.monotonic() - since > STALL:
+            process.kill()
+    with contextlib.suppress(EOFError):
+        row: dict[str, Any] = mine.recv()
+        process.join()
+        return row
+    process.join()
+    reason = f"the process ended with {process.exitcode}: {keep(name, bytes(current[: length.value]))}"
+    return {"target": name, "inputs": 0, "refused": 0, "findings": [reason], "longest_seconds": STALL} | {
+        "largest_growth_mib": 0.0
     }
 
 
@@ -227,14 +276,13 @@ def main() -> int:
         parser.error(f"expected targets out of {list(targets())}, got {sorted(unknown)}")
     names = given.targets or list(targets())
     rows = []
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
-        waiting = {name: pool.apply_async(run, (name, given.inputs, given.seed)) for name in names}
-        for name, result in waiting.items():
-            rows.append(result.get())
-            row = rows[-1]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for row in pool.map(lambda name: watched(name, given.inputs, given.seed), names):
+            rows.append(row)
             print(
-                f"{name:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, {len(row['findings'])} findings, "
-                f"at most {row['longest_seconds']:.3f} s and {row['largest_growth_mib']:.1f} MiB",
+                f"{row['target']:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, "
+                f"{len(row['findings'])} findings, at most {row['longest_seconds']:.3f} s and "
+                f"{row['largest_growth_mib']:.1f} MiB",
                 *row["findings"][:5],
                 sep="\n  ",
                 flush=True,

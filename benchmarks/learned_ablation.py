@@ -86,7 +86,7 @@ def main() -> None:
     rows = [row("prior without conditions", without_conditions(codec, training.images[:FIT_IMAGES]), images, anchor)]
     if given.before:
         earlier, step = before(given.before, codec, training.images)
-        rows.append(row(f"before true rounding, step {step:,}", earlier, images, anchor))
+        rows.append(row(f"at step {step:,}: noise for rounding, learning rate not at its end", earlier, images, anchor))
     rows.append(default)
     rows += [row(effort, replace(codec, effort=effort), images, anchor) for effort in codecs.EFFORTS[1:]]
     content = {

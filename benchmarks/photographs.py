@@ -2,6 +2,7 @@
 
 The pictures are the photographs that scikit-image and scikit-learn ship in their packages. Whole files count, with
 all they hold. China, flower, rocket and the deep field were JPEG files before, which favours codecs of 8x8 blocks.
+JPEG may choose 4:4:4 or 4:2:0 and its tables, AVIF runs at 4:4:4 and speed 6.
 """
 
 from __future__ import annotations
@@ -55,11 +56,18 @@ def measure(picture: Tensor, codec: Codec) -> tuple[float, float]:
     return point.rate_file.mean, point.psnr.mean
 
 
+def ahead(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points that no other beats in both, by rising rate: one picture has one setting, not a mixture."""
+    kept: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not kept or point[1] > kept[-1][1]:
+            kept.append(point)
+    return kept
+
+
 def row(name: str, picture: Tensor) -> dict[str, Any]:
     """Return the curves of one picture, and the learned codec's BD-rates."""
-    found = {
-        codec: curves.convex_hull([measure(picture, one) for one in settings]) for codec, settings in series().items()
-    }
+    found = {codec: ahead([measure(picture, one) for one in settings]) for codec, settings in series().items()}
     rates = {}
     for own in ("learned codec", "learned codec, slow"):
         for anchor in ("JPEG", "AVIF"):

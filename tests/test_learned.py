@@ -76,12 +76,16 @@ def test_a_started_model_is_pca_of_blocks(photographs):
 
 def test_a_model_starts_with_the_transforms_of_another_that_expects_other_groups(photographs):
     other, model = model_of(), learned.Model(replace(SMALL, groups=(4, 4, 4, 4)))
-    model.start(photographs, transforms=other.state_dict())
+    model.start(photographs, other=other.state_dict())
     shares = prior.mixture(torch.full((5,), 4.0))
     x = im.to_float(photographs[:5])
     assert torch.equal(model.analyse(x, shares), other.analyse(x, shares))
     y = model.analyse(im.to_float(photographs), prior.mixture(torch.full((len(photographs),), 4.0)))
     assert torch.allclose(y.std(dim=(0, 2, 3)), model.prior.units[4].exp2(), rtol=1e-3)
+    same = learned.Model(SMALL)
+    same.start(photographs, other=other.state_dict())
+    for name, value in other.state_dict().items():
+        assert torch.equal(same.state_dict()[name], value)
 
 
 def test_a_model_is_not_started_on_other_images(digits):

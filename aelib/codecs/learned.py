@@ -28,10 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Quantised(NamedTuple):
-    """What a stream says: `latents` in 16ths, their `symbols`, and the `scales` that these are coded with.
-
-    All are int64 (N, K, h, w).
-    """
+    """The `latents` of streams in 16ths, their `symbols`, the `scales` these are coded with; int64 (N, K, h, w)."""
 
     latents: entropy.Int64
     symbols: entropy.Int64
@@ -135,7 +132,7 @@ class Learned:
             raise ValueError(f"expected at most {header.MAX_SIDE} rows and columns, got {height} and {width}")
         start = header.pack_picture(MAGIC, self._model_id, height, width, self._level)
         streams: list[bytes] = []
-        for part in torch.split(images, max(1, _BATCH // (height * width))):
+        for part in torch.split(images, self._count(height, width)):
             found = self.quantise(part)
             streams += [start + payload for payload in lanes.write(self.prior, found.symbols, found.scales)]
         return streams
@@ -143,11 +140,16 @@ class Learned:
     def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W), as `Codec.decode` says."""
         height, width, levels = self._check_headers(streams, max_pixels)
-        pictures, count = [], max(1, _BATCH // (height * width))
+        pictures, count = [], self._count(height, width)
         for at in range(0, len(streams), count):
             own = levels[at : at + count]
             pictures.append(self._pictures(self._read(streams[at : at + count], own, height, width), own))
         return torch.cat(pictures)[:, :, :height, :width]
+
+    def _count(self, height: int, width: int) -> int:
+        """How many pictures to code at a time."""
+        blocks = -(-height // (stride := self.model.design.stride)) * -(-width // stride)
+        return max(1, _BATCH // (blocks * stride**2))
 
     def payload(self, stream: bytes) -> bytes:
         """Return the range-coded symbols."""

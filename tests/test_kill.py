@@ -1,0 +1,161 @@
+"""Work that is killed at random points, at least 50 times each, ends as if it had never been; no half file is read."""
+
+import hashlib
+import importlib.util
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from aelib import benchmark, codecs, data, files, learned, models, pretrain, train, train_rate, zoo
+
+ROOT = Path(__file__).parent.parent
+KILLS = 50
+NAME = "mnist-conv-2"
+
+
+def slow_disk():
+    """Make every write of a whole file take long, so that kills fall into it."""
+
+    def write_bytes(self, content):
+        with self.open("wb") as file:
+            for at in range(0, len(content), len(content) // 8 + 1):
+                file.write(content[at : at + len(content) // 8 + 1])
+                file.flush()
+                time.sleep(0.004)
+
+    Path.write_bytes = write_bytes
+    torch.set_num_threads(1)
+
+
+def finish(folder, model):
+    """Leave the weights where the test looks for them."""
+    files.write_whole(folder / "weights", save({key: value.contiguous() for key, value in model.state_dict().items()}))
+
+
+def training(folder):
+    """Train a small autoencoder with checkpoints."""
+    slow_disk()
+    images = data.load("mnist", "train", source="sample").images[:200]
+    model = models.build("conv", 2, channels=1, size=28)
+    settings = train.Settings(epochs=6, batch_size=20)
+    train.fit(model, images[40:], images[:40], settings, device="cpu", checkpoint=folder / "run.pt")
+    finish(folder, model)
+
+
+def training_for_rate(folder):
+    """Train a small learned codec with checkpoints."""
+    slow_disk()
+    images = data.load("mnist", "train", source="sample").images[:60]
+    torch.manual_seed(0)
+    model = learned.Model(learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4))
+    settings = train_rate.Settings(steps=16, batch_size=4, hard=0.25)
+    train_rate.fit(model, images[10:], images[:10], settings, device="cpu", every=2, checkpoint=folder / "run.pt")
+    finish(folder, model)
+
+
+def producing(folder):
+    """Train, quantise, write weights, tables and card."""
+    slow_disk()
+    settings = train.Settings(epochs=2, batch_size=50)
+    pretrain.make(NAME, settings, runs=folder / "runs", folder=folder, source="sample")
+    finish(folder, zoo.load(NAME, folder=folder))
+
+
+def measuring(folder):
+    """Measure points, each kept as soon as it is done."""
+    slow_disk()
+    found = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+    results = importlib.util.module_from_spec(found)
+    found.loader.exec_module(results)
+    results.load = lambda dataset: data.load(dataset, "test", source="sample")
+    kept = [results.run(("mnist", "jpeg", index), 20, folder / "runs") for index in range(8)]
+    points = [benchmark.read(file)[0][0] for file in kept]
+    found = "\n".join(f"{point.codec} {point.rate_file} {point.psnr}" for point in points)
+    files.write_whole(folder / "weights", found.encode())
+
+
+def caching(folder):
+    """Write the data sets' cache."""
+    arrays = {"x_test": np.arange(20_000_000, dtype=np.uint8)}
+    data._write_cache(folder / "mnist.npz", arrays)
+    files.write_whole(folder / "weights", (folder / "mnist.npz").read_bytes()[-1000:])
+
+
+def careless(folder):
+    """Write results in place: what all others must not do."""
+    slow_disk()
+    (folder / "runs").mkdir(exist_ok=True)
+    for index in range(20):
+        point = benchmark.measure(codecs.Jpeg(50), torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
+        benchmark.write(folder / "whole.json", [point], {})
+        (folder / "runs" / f"{index}.json").write_bytes((folder / "whole.json").read_bytes())
+    (folder / "weights").write_bytes(b"done")
+
+
+def nothing_is_half(folder):
+    """What lies under its final name is whole."""
+    for file in folder.rglob("*.pt"):
+        torch.load(file, weights_only=True)
+    for file in folder.glob("runs/*.json"):
+        benchmark.read(file)
+    if (folder / f"{NAME}.json").exists():
+        codec = zoo.load_codec(NAME, folder=folder)
+        assert isinstance(codec, codecs.Autoencoder)
+    if (folder / "mnist.npz").exists():
+        with np.load(folder / "mnist.npz") as stored:
+            assert stored["x_test"][-1] == 19_999_999 % 256
+
+
+def runner(work):
+    """Run `work` in a process of its own, at most so many seconds; return its exit status and how long it took."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["aelib.pretrain", "aelib.train_rate", "aelib.benchmark"])
+
+    def run(folder, limit=None):
+        process = context.Process(target=work, args=(folder,))
+        start = time.perf_counter()
+        process.start()
+        process.join(limit)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return process.exitcode, time.perf_counter() - start
+
+    return run
+
+
+def kill_and_go_on(work, tmp_path):
+    """Run `work` to its end with `KILLS` kills on the way, as often as it takes, and compare with a straight run."""
+    run = runner(work)
+    for name in ("straight", "again"):  # the first one loads the libraries
+        (tmp_path / name).mkdir()
+        code, seconds = run(tmp_path / name)
+        assert code == 0
+    expected = hashlib.sha256((tmp_path / "straight" / "weights").read_bytes()).hexdigest()
+    chance, kills, ends = random.Random(0), 0, 0
+    while kills < KILLS or not ends:
+        folder = tmp_path / f"run-{ends}"
+        folder.mkdir(exist_ok=True)
+        code, _ = run(folder, chance.uniform(0, seconds) if kills < KILLS else None)
+        assert code in (0, -9)
+        kills += code != 0
+        nothing_is_half(folder)
+        if code == 0:
+            assert hashlib.sha256((folder / "weights").read_bytes()).hexdigest() == expected
+            ends += 1
+
+
+@pytest.mark.parametrize("work", [training, training_for_rate, producing, measuring, caching])
+def test_killed_work_goes_on_to_the_same_end(work, tmp_path):
+    kill_and_go_on(work, tmp_path)
+
+
+def test_work_that_writes_in_place_is_found_out(tmp_path):
+    with pytest.raises(ValueError, match="expected results of schema"):
+        kill_and_go_on(careless, tmp_path)
