@@ -17,7 +17,7 @@ from aelib import codecs, data, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
-RECIPES = {"cifar10": (28_000, 32), "mnist": (6_000, 64)}  # steps, and images in each
+RECIPES = {"cifar10": (28_000, 32), "mnist": (3_000, 64)}  # steps, and images in each
 
 
 def make(

@@ -75,14 +75,82 @@ def results_tables(dataset: str) -> str:
     count = next(iter(results.values()))[0].images
     title = f"{TITLES[dataset]}, {count:,} test images"
     low, high = INTERVALS[dataset]
+    plain = {series: points for series, points in results.items() if not series.startswith("learned")}
     return "\n\n".join(
         [
-            tables.matched(results, MATCHED_BYTES[dataset], title=title),
-            tables.passed(results, title=title),
-            tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, low=low, high=high),
+            # The slow search was measured round one rate alone, see `learned_table`.
+            tables.matched(
+                {k: v for k, v in results.items() if k != "learned-best"}, MATCHED_BYTES[dataset], title=title
+            ),
+            tables.passed(plain, title=title),
+            tables.bjontegaard(plain, ["JPEG", "AVIF"], title=title, low=low, high=high),
             tables.floor(results),
         ]
     )
+
+
+def learned_table(dataset: str) -> str:
+    """Return the learned codec's BD-rates, by effort, and how its weights were trained."""
+    results = benchmark.read_folder(ROOT / "results", dataset)
+    title = f"{TITLES[dataset]}, {results['learned'][0].images:,} test images"
+    low, high = INTERVALS[dataset]
+    other = tables.PUBLISHED if dataset == "cifar10" else None
+    own = [benchmark.codec_of(series) for series in ("learned", "learned-slow")]
+    parts = [
+        tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, codec=codec, low=low, high=high, published=other)
+        for codec in own
+    ]
+    card = zoo.learned_card(dataset)
+    recipe, size = card["recipe"], (zoo.WEIGHTS / f"{dataset}-learned.safetensors").stat().st_size
+    text = (
+        f"{card['parameters'] / 1e6:.2f} million parameters, {size / 1e6:.1f} MB on disk; trained in "
+        f"{card['seconds'] / 60:.0f} minutes ({card['hardware']}), {recipe['steps']:,} steps of "
+        f"{recipe['batch_size']} images"
+    )
+    if earlier := recipe["began_with"]:
+        text += (
+            f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} with another prior "
+            f"({earlier['seconds'] / 60:.0f} minutes)"
+        )
+    parts.append(text + ".")
+    return "\n\n".join(parts)
+
+
+def throughput_table() -> str:
+    """Return images a second of the learned codec beside JPEG and AVIF."""
+    stored = json.loads((ROOT / "results" / "throughput.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            row["codec"],
+            f"{row['bytes']:.0f} B",
+            f"{row['encode_images_per_second']:,.0f}",
+            f"{row['decode_images_per_second']:,.0f}",
+        ]
+        for row in stored["rows"]
+    ]
+    head = [f"CIFAR-10, {stored['hardware']}", "an image", "encoded a second", "decoded a second"]
+    return tables.markdown(head, rows)
+
+
+def photograph_table() -> str:
+    """Return the learned codec's BD-rates on photographs, whole files."""
+    stored = json.loads((ROOT / "results" / "photographs.json").read_text(encoding="utf-8"))
+    names = list(stored["rows"][0]["bd_rate"])
+    rows = []
+    for row in stored["rows"]:
+        deltas = [row["bd_rate"][name] for name in names]
+        cells = [f"{one['percent']:+.0f} %, {one['low_db']:.0f} to {one['high_db']:.0f} dB" for one in deltas]
+        rows.append([f"{row['picture']}, {row['width']}x{row['height']}", *cells])
+    return tables.markdown(["photograph, whole files: BD-rate, mean over", *names], rows)
+
+
+def learned_ablation_table() -> str:
+    """Return what each part of the learned codec changes in rate at equal quality."""
+    stored = json.loads((ROOT / "results" / "learned_ablation.json").read_text(encoding="utf-8"))
+    rows = [
+        [row["label"], f"{row['bd_rate']['percent']:+.1f} %" if "bd_rate" in row else "0"] for row in stored["rows"]
+    ]
+    return tables.markdown([f"learned codec, {stored['images']}", "rate at equal quality"], rows)
 
 
 def coder_table() -> str:
@@ -174,7 +242,13 @@ def blocks() -> dict[str, str]:
     """Return what stands between the markers of README.md."""
     drawn = {"notebooks": notebook_table(), "coder": coder_table(), "avif": avif_note()}
     drawn["training"] = training_note()
+    drawn |= {
+        "throughput": throughput_table(),
+        "photographs": photograph_table(),
+        "learned-ablation": learned_ablation_table(),
+    }
     for dataset in TITLES:
+        drawn[f"{dataset}-learned"] = learned_table(dataset)
         drawn |= {dataset: zoo_table(dataset), f"{dataset}-results": results_tables(dataset)}
     return drawn
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelib import codecs, exact, learned, prior, train_codec, train_rate, zoo
+from aelib import codecs, exact, learned, metrics, prior, train_codec, train_rate, zoo
 from aelib import images as im
 
 SMALL = learned.Design(widths=(8, 12), blocks=(1, 1), groups=(1, 1, 2, 4, 8), hidden=12)
@@ -186,6 +186,25 @@ def test_pictures_of_any_size(codec, photographs, size):
     assert codec.payload(codec.encode(picture[:, :, rows][:, :, :, columns])[0]) == codec.payload(streams[0])
 
 
+@pytest.mark.parametrize("size", [(1, 4096), (4096, 1), (3, 2049)])
+def test_the_longest_sides_come_back(codec, noise, size):
+    picture = noise(1, 3, *size)
+    (stream,) = codec.encode(picture)
+    restored = codec.decode([stream])
+    assert restored.shape == picture.shape
+    assert float(metrics.psnr(picture, restored)) > float(metrics.psnr(picture, picture.flip(1))) + 1
+
+
+def test_many_tiny_pictures_are_coded_some_at_a_time(codec, noise, monkeypatch):
+    monkeypatch.setattr(codecs.learned, "_BATCH", 4 * 16)  # pixels of four pictures, filled up to 4x4
+    seen = []
+    whole = codecs.Learned.quantise
+    monkeypatch.setattr(codecs.Learned, "quantise", lambda self, x: seen.append(len(x)) or whole(self, x))
+    streams = codec.encode(noise(10, 3, 1, 1))
+    assert seen == [4, 4, 2]
+    assert codec.decode(streams).shape == (10, 3, 1, 1)
+
+
 def test_strips_change_nothing_but_the_order_of_sums(codec, photographs, monkeypatch):
     picture = im.tile(photographs[:20], 2)[None]
     found, streams = codec.quantise(picture), codec.encode(picture)
@@ -217,7 +236,7 @@ def test_broken_streams_are_named(codec, some):
         (b"X" + stream[1:], "expected a stream of b'L' version 1, got b'X' version 1"),
         (stream[:1] + b"\x02" + stream[2:], "expected a stream of b'L' version 1, got b'L' version 2"),
         (stream[:2] + bytes([stream[2] ^ 1]) + stream[3:], "expected a stream of model .*, got one of model"),
-        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected from 1 to 1048576 pixels, got 4096x4096"),
+        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected from 1 to 131072 pixels, got 4096x4096"),
         (stream + bytes(5000), r"expected at most \d+ bytes for 64 places, got \d+"),
     ]:
         with pytest.raises(ValueError, match=message):

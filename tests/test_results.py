@@ -45,7 +45,7 @@ def test_other_code_weights_packages_or_settings_are_measured_again(results, tmp
     others = [({**said, "tables_sha256": "x"}, "codec q1", 100), (said, "codec q2", 100), (said, "codec q1", 99)]
     others.append(({**said, "versions": {**said["versions"], "torch": "1"}}, "codec q1", 100))
     assert len({first, *(results.key(*other) for other in others)}) == 5
-    for module in results.CODE + results.LEARNED_CODE:
+    for module in results.CODE + results.NETWORK_CODE + results.LEARNED_CODE + results.AUTOENCODER_CODE:
         copy = tmp_path / "aelib" / f"{module}.py"
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / "aelib" / f"{module}.py").read_bytes())
@@ -57,6 +57,17 @@ def test_other_code_weights_packages_or_settings_are_measured_again(results, tmp
     assert results.key(said, "codec q1", 100) == first, "an edit during a run is not what that run measures"
     results.code.cache_clear()
     assert results.key(said, "codec q1", 100) != first
+
+
+def test_the_learned_codec_has_a_series_an_effort_and_is_measured_again_when_its_own_code_changes(results):
+    series = results.learned("cifar10")
+    assert list(series) == ["learned", "learned-slow", "learned-best"]
+    assert series["learned-slow"][2]().name == "learned q2 slow"
+    said = results.about("cifar10", "learned-slow", "sample")
+    assert said["weights_sha256"] == zoo.learned_card("cifar10")["sha256"]
+    first, other = results.key(said, "q1", 100), results.key({**said, "series": "conv-64"}, "q1", 100)
+    results.code.cache_clear()
+    assert first == results.key(said, "q1", 100) != other
 
 
 def test_a_missing_library_skips_its_series_by_name(results, tmp_path, monkeypatch):
@@ -86,6 +97,15 @@ def test_a_trial_is_published_whole_and_leaves_nothing_of_another_run(results, t
     assert results.main() == 0
     names = {file.name for file in tmp_path.glob("*.json")}
     assert names == {f"{name}-{label}.json" for name in ("mnist", "cifar10") for label in ("png", "jpeg")}
+    (tmp_path / "cifar10-jpeg.json").write_text("kept")
+    (tmp_path / "mnist-png.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["results.py", "--images", "3", "--series", "png", *folders])
+    assert results.main() == 0
+    assert (tmp_path / "cifar10-jpeg.json").read_text() == "kept"
+    assert (tmp_path / "mnist-png.json").is_file()
+    monkeypatch.setattr(sys, "argv", ["results.py", "--images", "3", "--series", "gif", *folders])
+    with pytest.raises(SystemExit):
+        results.main()
 
 
 def test_the_sample_is_not_published_as_results(results, monkeypatch, capsys):

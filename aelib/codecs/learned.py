@@ -17,10 +17,11 @@ from torch import Tensor
 from aelib import entropy, exact, learned
 from aelib import images as im
 from aelib.codecs import header, lanes
-from aelib.codecs.base import MAX_PIXELS, check_pixels
+from aelib.codecs.base import check_pixels
 from aelib.prior import LEVELS, mixed, mixture
 
 MAGIC = b"L"
+SAFE_PIXELS = 1 << 17  # what a stream of a few bytes may claim, for hostile ones to cost less than a second
 EFFORTS = ("default", "slow", "best")
 _BATCH = 1 << 18  # pixels at a time
 _CAUTION = (2, 4, 8)  # times the error of one latent alone: many that shrink at once add up to more
@@ -137,7 +138,7 @@ class Learned:
             streams += [start + payload for payload in lanes.write(self.prior, found.symbols, found.scales)]
         return streams
 
-    def decode(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    def decode(self, streams: Sequence[bytes], *, max_pixels: int = SAFE_PIXELS) -> Tensor:
         """Turn N streams of this model, of any quality, into uint8 images (N, C, H, W), as `Codec.decode` says."""
         height, width, levels = self._check_headers(streams, max_pixels)
         pictures, count = [], self._count(height, width)
@@ -156,7 +157,7 @@ class Learned:
         self._check_headers([stream], header.MAX_SIDE**2)
         return stream[header.SIZE :]
 
-    def latents(self, streams: Sequence[bytes], *, max_pixels: int = MAX_PIXELS) -> entropy.Int64:
+    def latents(self, streams: Sequence[bytes], *, max_pixels: int = SAFE_PIXELS) -> entropy.Int64:
         """Return what `decode` makes pictures of: the latents, in 16ths of a step, int64 (N, K, h, w)."""
         height, width, levels = self._check_headers(streams, max_pixels)
         return self._read(streams, levels, height, width)
