@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ training: setup ## time training beside a plain DataLoader loop, for results/tra
 
 fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader, for results/fuzz.json (an hour)
 	$(BIN)/python benchmarks/fuzz.py
+
+kill: setup ## kill training, weights, results and caches at random points, and go on (a quarter of an hour)
+	$(BIN)/python -m pytest -m kill tests/test_kill.py
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html

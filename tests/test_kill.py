@@ -14,6 +14,8 @@ from safetensors.torch import save
 
 from aelib import benchmark, codecs, data, files, learned, models, pretrain, train, train_rate, zoo
 
+pytestmark = pytest.mark.kill
+
 ROOT = Path(__file__).parent.parent
 KILLS = 50
 NAME = "mnist-conv-2"

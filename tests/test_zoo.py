@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aelib import data, entropy, latent, metrics, models, pretrain, quantise, train, zoo
+from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, train, zoo
 
 
 def quantiser_for(model):
@@ -187,6 +187,7 @@ def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monke
 def test_all_that_is_announced_is_shipped_and_nothing_else():
     assert sorted(zoo.names()) == sorted(pretrain.all_names())
     files = {f"{name}.{kind}" for name in zoo.names() for kind in ("json", "safetensors", "tables.safetensors")}
+    files |= {f"{name}-learned.{kind}" for name in learned.DESIGNS for kind in ("json", "safetensors")}
     assert {file.name for file in zoo.WEIGHTS.iterdir()} == files
 
 
