@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
@@ -176,8 +177,9 @@ def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):  # by runs that were killed
-        if time.time() - left.stat().st_mtime > _STALE:
-            left.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another run was faster
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)

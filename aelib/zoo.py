@@ -142,6 +142,11 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
 
 
+def learned_names(*, folder: Path = WEIGHTS) -> list[str]:
+    """Return the data sets whose learned codec is shipped."""
+    return [name for name in learned.DESIGNS if (folder / f"{name}-learned.json").is_file()]
+
+
 def learned_card(dataset: str, *, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Return what the card of a data set's learned codec says; OSError or ValueError if there is none."""
     facts: dict[str, Any] = json.loads((folder / f"{dataset}-learned.json").read_text(encoding="utf-8"))
@@ -169,8 +174,7 @@ def learned_for(stream: bytes, *, folder: Path = WEIGHTS) -> Learned:
     ValueError
         None did: the stream is too short, foreign, of another version or another model.
     """
-    shipped = [name for name in learned.DESIGNS if (folder / f"{name}-learned.json").exists()]
-    reasons = []
+    shipped, reasons = learned_names(folder=folder), []
     for name in shipped:
         try:
             codec = load_learned(name, folder=folder)

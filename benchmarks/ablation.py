@@ -6,17 +6,14 @@ the test set is not touched. A stopped run goes on.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 
-from aelib import data, files, metrics, models, pretrain, residual, train
+from aelib import data, metrics, models, pretrain, residual, train
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ablation.json"
@@ -77,14 +74,11 @@ def main() -> None:
         rows.append(measure(*row))
         print(f"{rows[-1]['row']:32} {rows[-1]['mean_psnr']:.2f} dB", flush=True)
     content = {
-        "schema": 1,
         "latent_dim": LATENT_DIM,
         "images": data.VALIDATION_SIZE,  # of the validation split of CIFAR-10
-        "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {train.pick_device()}",
         "rows": rows,
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "numpy"), content, where=str(train.pick_device()))
 
 
 if __name__ == "__main__":

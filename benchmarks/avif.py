@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
-from aelib import benchmark, codecs, curves, data, files
+import record
+
+from aelib import benchmark, codecs, curves, data
 
 RESULTS = Path(__file__).parent.parent / "results" / "avif.json"
 SETTINGS = ((6, "psnr"), (6, "iq"), (3, "psnr"), (0, "psnr"))  # speed and tune, that of `make results` first
@@ -34,16 +32,13 @@ def main() -> None:
         rows.append(row)
         print({key: value for key, value in row.items() if key != "points"}, flush=True)
     content = {
-        "schema": 1,
         "dataset": "cifar10",
         "images": IMAGES,
         "data_sha256": data.SHA256["cifar10"]["x_test"],
         "accounting": "shared",
-        "versions": {name: version(name) for name in ("aelib", "pillow")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, one thread",
         "rows": rows,
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "pillow"), content, where="one thread")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ constriction is installed, its range coder codes the same symbols with the same 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import record
 
 from aelib import data, entropy, metrics, models, zoo
 
@@ -137,10 +135,7 @@ def main() -> None:
         figures = f"{row['bytes']:7.2f} {row['bytes_over_shannon']:10.3f} B {row['psnr_loss_db']:7.3f} dB"
         print(f"{name:16} {figures} {speeds[0]} {speeds[1]}", flush=True)
     content: dict[str, Any] = {
-        "schema": 1,
         "data_sha256": {name: data.SHA256[name]["x_test"] for name in data.CLASSES},
-        "versions": {package: version(package) for package in ("aelib", "numpy", "torch")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "rows": rows,
     }
     if importlib.util.find_spec("constriction"):
@@ -149,7 +144,7 @@ def main() -> None:
         symbols = codec.quantiser.symbols(models.codes(codec.model, images), codec.quality)
         content["constriction"] = constriction_row(symbols, codec.quantiser.at(codec.quality))
         print(f"constriction, cifar10-conv-64: {content['constriction']}")
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    record.write(RESULTS, ("aelib", "numpy", "torch"), content)
 
 
 if __name__ == "__main__":

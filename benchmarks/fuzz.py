@@ -14,7 +14,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
 import random
 import re
 import sys
@@ -23,11 +22,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import record
 import torch
 
 from aelib import benchmark, checkpoints, codecs, containers, data, files, tables, train_rate, zoo
@@ -289,13 +288,10 @@ def main() -> int:
             )
     if not given.targets and given.inputs >= 100_000:
         content = {
-            "schema": 1,
             "seed": given.seed,
-            "versions": {name: version(name) for name in ("aelib", "torch", "numpy", "pillow")},
-            "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
             "rows": rows,
         }
-        files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+        record.write(RESULTS, ("aelib", "torch", "numpy", "pillow"), content)
     return int(any(row["findings"] for row in rows))
 
 

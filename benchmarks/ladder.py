@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import record
 
-from aelib import data, files, metrics, models, residual, zoo
+from aelib import data, metrics, models, residual, zoo
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ladder.json"
@@ -96,16 +96,14 @@ def main() -> None:
         for label, row in rows.items():
             print(f"{dataset:8} {label:15}", "  ".join(f"{size}: {value:.2f}" for size, value in row.items()))
     content = {
-        "schema": 1,
         "images": 10_000,
         "mean_psnr": found,
         "published": PUBLISHED["source"],
         "refined": closer,
         "seeds": seeds() or before.get("seeds", {}),
-        "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
     }
     print(content["seeds"])
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "numpy"), content)
 
 
 if __name__ == "__main__":

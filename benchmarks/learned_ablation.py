@@ -1,26 +1,23 @@
 """What each part of the learned codec bought: ``python benchmarks/learned_ablation.py`` for ``learned_ablation.json``.
 
 Real bytes of validation images of CIFAR-10, payload and one byte for the quality, as BD-rates against the shipped codec
-at its default effort. Rows: the same transforms with a prior without conditions, fitted to them; the codec as it was
-before the steps with true rounding, where ``--before`` names a checkpoint of that time; the efforts.
+at its default effort. Rows: the same transforms with a prior without conditions, fitted to them; the efforts; and from the
+card, where rates are what the float prior expects, the last look before the steps with true rounding against the last.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 from torch import Tensor
 
-from aelib import benchmark, codecs, curves, data, exact, files, learned, prior, zoo
+from aelib import benchmark, codecs, curves, data, exact, prior, zoo
 from aelib import images as im
 
 RESULTS = Path(__file__).parent.parent / "results" / "learned_ablation.json"
@@ -52,13 +49,19 @@ def without_conditions(codec: codecs.Learned, images: Tensor) -> codecs.Learned:
     return codecs.Learned.from_tensors({**codec.tensors(), **exact.Integer.of(plain).tensors()}, design)
 
 
-def before(checkpoint: Path, codec: codecs.Learned, images: Tensor) -> tuple[codecs.Learned, int]:
-    """Return the codec of a checkpoint of `aelib.train_codec`, and at which step it was."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model = learned.Model(codec.model.design)
-    weights = {name.removeprefix("module."): value for name, value in state["average"].items()}
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})
-    return codecs.Learned.of(model, images[:500]), int(state["history"][-1]["step"])
+def fine_tuning(card: dict[str, Any]) -> dict[str, Any]:
+    """Return how the last look before the steps with true rounding, and with the encoder at rest, compares."""
+    recipe, last = card["recipe"], card["history"][-1]
+    looks = [look for look in card["history"] if look["step"] <= recipe["steps"] * (1 - recipe["hard"])]
+    first, end = (list(zip(one["bits_per_pixel"], one["mean_psnr"], strict=True)) for one in (looks[-1], last))
+    delta = curves.bjontegaard_delta(end, first)
+    label = f"at step {looks[-1]['step']:,} of {last['step']:,}, before true rounding (float prior)"
+    return {"label": label, "curve": first, "bd_rate": bd_rate(delta)}
+
+
+def bd_rate(delta: curves.Bjontegaard) -> dict[str, float]:
+    """Return a BD-rate with the interval that it is a mean over."""
+    return {"percent": delta.rate, "low_db": delta.low, "high_db": delta.high}
 
 
 def row(label: str, codec: codecs.Learned, images: Tensor, anchor: list[tuple[float, float]] | None) -> dict[str, Any]:
@@ -69,36 +72,28 @@ def row(label: str, codec: codecs.Learned, images: Tensor, anchor: list[tuple[fl
     found: dict[str, Any] = {"label": label, "curve": curve, "seconds": round(time.perf_counter() - start, 1)}
     if anchor:
         delta = curves.bjontegaard_delta(anchor, curve)
-        found["bd_rate"] = {"percent": delta.rate, "low_db": delta.low, "high_db": delta.high}
+        found["bd_rate"] = bd_rate(delta)
     print(json.dumps(found), flush=True)
     return found
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/learned_ablation.py", description=__doc__)
-    parser.add_argument("--before", type=Path, help="checkpoint from before the steps with true rounding")
-    given = parser.parse_args()
     training, validation = data.load("cifar10", "train").split()
     images, codec = validation.images[:IMAGES], zoo.load_learned("cifar10")
     default = row("default", codec, images, None)
     anchor = [tuple(pair) for pair in default["curve"]]
     rows = [row("prior without conditions", without_conditions(codec, training.images[:FIT_IMAGES]), images, anchor)]
-    if given.before:
-        earlier, step = before(given.before, codec, training.images)
-        rows.append(row(f"at step {step:,}: noise for rounding, learning rate not at its end", earlier, images, anchor))
+    rows.append(fine_tuning(zoo.learned_card("cifar10")))
     rows.append(default)
     rows += [row(effort, replace(codec, effort=effort), images, anchor) for effort in codecs.EFFORTS[1:]]
     content = {
-        "schema": 1,
         "images": f"{IMAGES} of the validation split of CIFAR-10",
         "weights_sha256": zoo.learned_card("cifar10")["sha256"],
         "design": asdict(codec.model.design),
-        "versions": {name: version(name) for name in ("aelib", "torch", "numpy")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "rows": rows,
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "numpy"), content)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,16 @@ JPEG may choose 4:4:4 or 4:2:0 and its tables, AVIF runs at 4:4:4 and speed 6.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import record
 import skimage.data
 import sklearn.datasets
 import torch
 from torch import Tensor
 
-from aelib import benchmark, codecs, curves, files, quantise, zoo
+from aelib import benchmark, codecs, curves, quantise, zoo
 from aelib.codecs import Codec
 
 RESULTS = Path(__file__).parent.parent / "results" / "photographs.json"
@@ -84,13 +81,10 @@ def main() -> None:
         said = [f"{key} {delta['percent']:+.0f} %" for key, delta in rows[-1]["bd_rate"].items()]
         print(f"{name}, {picture.shape[2]}x{picture.shape[1]}: {', '.join(said)}", flush=True)
     content = {
-        "schema": 1,
         "weights_sha256": zoo.learned_card("cifar10")["sha256"],
-        "versions": {name: version(name) for name in ("aelib", "torch", "pillow", "scikit-image", "scikit-learn")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "rows": rows,
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "pillow", "scikit-image", "scikit-learn"), content)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def autoencoders(dataset: str) -> dict[str, Series]:
 
 def learned(dataset: str) -> dict[str, Series]:
     """Return the series of the codec that is trained for rate, one an effort."""
-    if not (zoo.WEIGHTS / f"{dataset}-learned.json").is_file():
+    if dataset not in zoo.learned_names():
         return {}
     qualities = {"default": quantise.QUALITIES, "slow": quantise.QUALITIES, "best": BEST_QUALITIES}
     return {

@@ -10,19 +10,17 @@ from __future__ import annotations
 import ast
 import gc
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lab
 import psutil
+import record
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import run_kernel
 from playwright.sync_api import Browser, Locator
@@ -211,14 +209,8 @@ def main() -> None:
         "key_to_picture": {"jupyterlab": in_lab, "explorer.html": on_page},
         "bytes": {"explorer.html": page_bytes, GIF.name: GIF.stat().st_size},
     }
-    content = {
-        "schema": 1,
-        "versions": {package: version(package) for package in PACKAGES} | {"chromium": chromium},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
-        "figures": figures,
-    }
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(content, indent=1))
+    record.write(RESULTS, PACKAGES, {"versions": {"chromium": chromium}, "figures": figures})
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,15 @@ the other; JPEG and AVIF run at the setting whose rate, by payload and one byte,
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import record
 from torch import Tensor
 
-from aelib import codecs, data, files, zoo
+from aelib import codecs, data, zoo
 from aelib.codecs import Codec
 
 RESULTS = Path(__file__).parent.parent / "results" / "throughput.json"
@@ -53,8 +51,8 @@ def main() -> None:
     made: dict[str, Codec] = {
         "learned codec": own,
         **{f"learned codec, {e}": zoo.load_learned("cifar10", QUALITY, effort=e) for e in codecs.EFFORTS[1:]},
-        "JPEG": nearest([codecs.Jpeg(quality) for quality in range(10, 96, 5)], images, goal),
-        "AVIF": nearest([codecs.Avif(quality) for quality in range(10, 96, 5)], images, goal),
+        "JPEG": nearest([codecs.Jpeg(quality) for quality in range(1, 96, 2)], images, goal),
+        "AVIF": nearest([codecs.Avif(quality) for quality in range(1, 96, 4)], images, goal),
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
     for round_ in range(ROUNDS + 1):
@@ -70,13 +68,10 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     content = {
-        "schema": 1,
         "batch": BATCH,
-        "versions": {name: version(name) for name in ("aelib", "torch", "numpy", "pillow")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "rows": rows,
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "numpy", "pillow"), content)
 
 
 if __name__ == "__main__":

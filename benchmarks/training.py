@@ -9,21 +9,19 @@ take turns in one process.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import record
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from aelib import data, files, models, pretrain, train
+from aelib import data, models, pretrain, train
 from aelib.losses import LOSSES
 
 RESULTS = Path(__file__).parent.parent / "results" / "training.json"
@@ -101,13 +99,10 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row))
     content = {
-        "schema": 1,
         "rounds": ROUNDS,
         "rows": rows,
-        "versions": {name: version(name) for name in ("aelib", "torch", "torchvision", "numpy")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {train.pick_device()}",
     }
-    files.write_whole(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    record.write(RESULTS, ("aelib", "torch", "torchvision", "numpy"), content, where=str(train.pick_device()))
 
 
 if __name__ == "__main__":

@@ -187,8 +187,9 @@ def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monke
 def test_all_that_is_announced_is_shipped_and_nothing_else():
     assert sorted(zoo.names()) == sorted(pretrain.all_names())
     files = {f"{name}.{kind}" for name in zoo.names() for kind in ("json", "safetensors", "tables.safetensors")}
-    files |= {f"{name}-learned.{kind}" for name in learned.DESIGNS for kind in ("json", "safetensors")}
+    files |= {f"{name}-learned.{kind}" for name in zoo.learned_names() for kind in ("json", "safetensors")}
     assert {file.name for file in zoo.WEIGHTS.iterdir()} == files
+    assert zoo.learned_names() == list(learned.DESIGNS)
 
 
 def test_the_shipped_weights_are_small():
