@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from aelib import entropy
 from aelib.entropy import Bools, Int64
-from aelib.prior import FINEST, LEVELS, Prior, information
+from aelib.prior import FINEST, LEVELS, Pass, Prior, information, inside, passes
 from aelib.range_coder import PRECISION
 
 PER_OCTAVE, SCALES = 6, 64
@@ -91,7 +91,7 @@ class Integer:
             raise ValueError(f"expected {SCALES} symmetric tables, got {len(self.tables)}")
         pairs = (("inner", "shifts", INPUT, 0), ("outer", "biases", HIDDEN, 1))
         for weights, biases, largest, ahead in pairs:
-            for index in range(len(self.groups) - 1):
+            for index in range(len(self.passes) - 1):
                 sums = np.abs(self.values[f"{weights}.{index}.weight"]).sum(axis=(1, 2, 3)).max() * largest
                 if (most := sums + (np.abs(self.values[f"{biases}.{index + ahead}"]).max() << WEIGHT_BITS)) >= 1 << 52:
                     raise ValueError(f"expected sums below 2**52 in {weights}.{index}, got up to {most}")
@@ -107,8 +107,8 @@ class Integer:
 
     def floats(self) -> Prior:
         """Return the float prior that these integers stand for, to search with; never to code with."""
-        hidden = self.values["shifts.0"].shape[1] if len(self.groups) > 1 else 1
-        prior = Prior(self.groups, hidden)
+        hidden = self.values["shifts.0"].shape[1] if len(self.passes) > 1 else 1
+        prior = Prior(**self._grouping, hidden=hidden)
         state = {name: torch.from_numpy(self.values[name]).double() for name in prior.state_dict()}
         state = {name: value / 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
         prior.load_state_dict({**state, "units": state["units"].log2()})
@@ -134,15 +134,32 @@ class Integer:
         return int(self.values["units"].shape[1])
 
     @cached_property
-    def groups(self) -> tuple[int, ...]:
-        """How many channels each group has."""
+    def _grouping(self) -> dict[str, Any]:
+        """How many channels each group has, and how many groups are halved: those make the passes more than there are."""
         count = sum(name.startswith("biases.") for name in self.values)
-        return tuple(self.values[f"biases.{index}"].shape[1] // 2 for index in range(count))
+        sizes = [self.values[f"biases.{index}"].shape[1] // 2 for index in range(count)]
+        surplus, halved = sum(sizes) - self.channels, 0
+        while surplus > 0 and halved < len(sizes):
+            surplus -= sizes.pop(halved)
+            halved += 1
+        if surplus:
+            raise ValueError(f"expected passes over {self.channels} channels, got sizes {sizes}")
+        return {"groups": sizes, "halved": halved}
+
+    @property
+    def halved(self) -> int:
+        """How many groups, from the first, are coded in two passes."""
+        return int(self._grouping["halved"])
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        """In what order channels and places are coded."""
+        return passes(**self._grouping)
 
     @cached_property
     def _layers(self) -> list[tuple[Tensor, Tensor]]:
-        """The matrices (9 c, hidden) and (hidden, 2 m) of each group but the first."""
-        names = [(f"inner.{index}.weight", f"outer.{index}.weight") for index in range(len(self.groups) - 1)]
+        """The matrices (9 c, hidden) and (hidden, 2 m) of each pass but the first."""
+        names = [(f"inner.{index}.weight", f"outer.{index}.weight") for index in range(len(self.passes) - 1)]
         pairs = [[torch.from_numpy(self.values[name]).double().flatten(1).T for name in pair] for pair in names]
         return [(first, second) for first, second in pairs]
 
@@ -162,6 +179,12 @@ class Integer:
         starts, frequencies = np.where(filling, 0, starts), np.where(filling, entropy.TOTAL, frequencies)
         return np.where(filling, 0, symbols), starts, frequencies, escaped & ~filling
 
+    def ordered(self, values: Int64, filling: int) -> Int64:
+        """Return values (N, C, h, w) in the order of coding, (N, passes' channels, h, w), others' places filled up."""
+        places = [inside(step.half, *values.shape[2:]).numpy() for step in self.passes]
+        parts = [np.where(own, values[:, step.own], filling) for step, own in zip(self.passes, places, strict=True)]
+        return np.concatenate(parts, axis=1)
+
     def bits(self, symbols: Int64, scales: Int64) -> npt.NDArray[np.float64]:
         """Return what each symbol costs."""
         _, frequencies, escaped = self.intervals(symbols, scales)
@@ -173,10 +196,10 @@ class Integer:
         levels: Int64,
         height: int,
         width: int,
-        choose: Callable[[int, Int64, Int64], Int64],
+        choose: Callable[[slice, Int64, Int64], Int64],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Int64:
-        """Go through the groups, as encoder and decoder both do, and return the latents in 16ths, int64 (N, C, h, w).
+        """Go through the passes, as encoder and decoder both do, and return the latents in 16ths, int64 (N, C, h, w).
 
         Parameters
         ----------
@@ -185,25 +208,26 @@ class Integer:
         height, width : int
             h and w.
         choose : callable
-            Gets the index of a group and its means, in 16ths, and scales, as indices into `tables`, both int64
-            (N, m, h, w); returns its symbols, of at most `SYMBOL` in magnitude.
+            Gets the channels of a pass and their means, in 16ths, and scales, as indices into `tables` and `FILLING` at
+            places of another pass, both int64 (N, m, h, w); returns their symbols, of at most `SYMBOL` in magnitude.
         progress : callable
-            Called with the number of groups done, and of all.
+            Called with the number of passes done, and of all.
         """
         shares = integer_mixture(levels)
         units, inverses = (self._mixed(name, shares) for name in ("units", "inverses"))
-        latents = np.empty((len(levels), self.channels, height, width), np.int64)
+        latents = np.zeros((len(levels), self.channels, height, width), np.int64)
         context = torch.zeros(len(levels), self.channels, height + 2, width + 2, dtype=torch.float64)
-        for index, (size, end) in enumerate(zip(self.groups, accumulate(self.groups), strict=True)):
-            own = slice(end - size, end)
-            found = self._evaluate(index, context[:, : own.start], shares)
+        for index, (own, inputs, half) in enumerate(self.passes):
+            size, places = own.stop - own.start, inside(half, height, width).numpy()
+            found = self._evaluate(index, context[:, :inputs], shares)
             means = _shifted(found[:, :size].clamp(-OUTPUT, OUTPUT) * units[:, own], 2 * BITS - MEAN_BITS)
-            scales = _shifted(found[:, size:] * PER_OCTAVE, BITS).clamp(0, SCALES - 1)
+            scales = _shifted(found[:, size:] * PER_OCTAVE, BITS).clamp(0, SCALES - 1).long().numpy()
             whole = means.long().numpy()
-            latents[:, own] = (choose(index, whole, scales.long().numpy()) << MEAN_BITS) + whole
-            inputs = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
-            context[:, own, 1:-1, 1:-1] = _shifted(inputs, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
-            progress(index + 1, len(self.groups))
+            symbols = choose(own, whole, np.where(places, scales, FILLING))
+            np.copyto(latents[:, own], (symbols << MEAN_BITS) + whole, where=places)
+            known = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
+            context[:, own, 1:-1, 1:-1] = _shifted(known, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
+            progress(index + 1, len(self.passes))
         return latents
 
     def _mixed(self, name: str, shares: Int64) -> Tensor:

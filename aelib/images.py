@@ -81,6 +81,17 @@ def stack(pictures: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(pictures))
 
 
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of images (N, C, H, W) until H and W are multiples of a number.
+
+    >>> padded(torch.tensor([[[[1, 2, 3]]]]), 2)[0, 0].tolist()
+    [[1, 2, 3, 3], [1, 2, 3, 3]]
+    """
+    height, width = images.shape[2:]
+    rows, columns = (torch.arange(-(-side // multiple) * multiple).clamp(max=side - 1) for side in (height, width))
+    return images[:, :, rows][:, :, :, columns]
+
+
 def tile(images: Tensor, columns: int) -> Tensor:
     """Lay images out in one picture, row by row; cells without an image stay black.
 

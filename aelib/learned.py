@@ -29,17 +29,20 @@ class Design:
         Channels of each group of the latents.
     hidden : int
         The hidden width of the prior's networks.
+    halved : int
+        How many groups, from the first, are coded in two passes.
     low, high : float
         The price of distortion, lambda, at quality 0 and 7: bits per pixel for one unit of 255**2 * MSE.
     """
 
     channels: int = 3
-    widths: tuple[int, ...] = (32, 80, 128)
+    widths: tuple[int, ...] = (32, 80, 176)
     blocks: tuple[int, ...] = (2, 1, 1)
-    groups: tuple[int, ...] = (1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32)
+    groups: tuple[int, ...] = (1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32)
     hidden: int = 192
-    low: float = 0.00027
-    high: float = 0.08
+    halved: int = 6
+    low: float = 0.0004
+    high: float = 0.16
 
     @property
     def latents(self) -> int:
@@ -80,7 +83,13 @@ def design(stored: Mapping[str, Any]) -> Design:
 DESIGNS = {
     "cifar10": Design(),
     "mnist": Design(
-        1, widths=(32, 64), blocks=(1, 1), groups=(1, 1, 1, 1, 2, 2, 4, 4), hidden=96, low=1.2e-5, high=6e-3
+        channels=1,
+        widths=(32, 64, 96),
+        blocks=(1, 1, 1),
+        groups=(1, 1, 1, 1, 2, 2, 4, 4, 8, 8),
+        hidden=96,
+        low=1.2e-5,
+        high=6e-3,
     ),
 }
 
@@ -121,7 +130,7 @@ class Model(nn.Module):
         gains = (255 * (math.log(2) * prices / (6 * design.channels)).sqrt()).float()
         self.gain = nn.Parameter(gains.log2()[:, None].repeat(1, design.latents))
         self.restore = nn.Parameter(-self.gain.detach().clone())
-        self.prior = Prior(design.groups, design.hidden)
+        self.prior = Prior(design.groups, design.hidden, design.halved)
         self.prior.expect(self.gain.detach().exp2())
 
     def start(self, images: Tensor, *, seed: int = 0, other: Mapping[str, Tensor] | None = None) -> None:
@@ -132,10 +141,10 @@ class Model(nn.Module):
         images : Tensor
             uint8, (N, C, H, W); a new prior expects latents that spread as theirs do.
         other : mapping of str to Tensor, optional
-            State of another model of these widths, blocks and latents; its prior is left out if its groups differ.
+            State of another model of these widths, blocks and latents; its prior is left out if its passes differ.
         """
         im.check(images, channels=self.design.channels)
-        x = im.to_float(images) - 0.5
+        x = im.to_float(im.padded(images, self.design.stride)) - 0.5
         if other is None:
             start_as_pca(self.encoder, self.decoder, x, seed=seed)
         elif {name: x.shape for name, x in other.items()} == {name: x.shape for name, x in self.state_dict().items()}:

@@ -2,15 +2,16 @@
 
 Channels come in groups. The first group has a mean and a scale per channel; those of each further group come from a
 network of two layers over all groups before it (Minnen and Singh, Channel-wise autoregressive entropy models, 2020).
-Most bits are in the first channels, so the first groups are best of one channel each.
+Most bits are in the first channels, so the first groups are best of one channel each, and coded in two passes: first
+the black places of a chequerboard, then the white ones, given their neighbours (He et al., Checkerboard context model,
+2021).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,38 @@ def information(residual: Tensor, octaves: Tensor) -> Tensor:
     return -torch.log2(probability.clamp_min(1e-30))
 
 
+class Pass(NamedTuple):
+    """What is coded at once: the channels `own`, of all places or a half, given what is known of the first `inputs`."""
+
+    own: slice
+    inputs: int
+    half: int | None = None
+
+
+def passes(groups: Sequence[int], halved: int) -> list[Pass]:
+    """Return the passes over groups of so many channels, two for each of the first `halved`.
+
+    >>> [(step.own.start, step.own.stop, step.inputs, step.half) for step in passes((1, 2), 1)]
+    [(0, 1, 0, 0), (0, 1, 1, 1), (1, 3, 1, None)]
+    """
+    found, start = [], 0
+    for index, size in enumerate(groups):
+        own = slice(start, start + size)
+        found += [Pass(own, start, 0), Pass(own, own.stop, 1)] if index < halved else [Pass(own, start)]
+        start = own.stop
+    return found
+
+
+def inside(half: int | None, height: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """Return which places, bool (h, w), are of a half of the chequerboard; all for None.
+
+    >>> inside(1, 2, 3).int().tolist()
+    [[0, 1, 0], [1, 0, 1]]
+    """
+    parity = (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2
+    return torch.ones_like(parity, dtype=torch.bool) if half is None else parity == half
+
+
 class _Floor(torch.autograd.Function):
     """Values of at least 0, whose gradient stops below 0 only where it would lead further down."""
 
@@ -104,19 +137,23 @@ class Prior(nn.Module):
         How many channels each group has; C is their sum.
     hidden : int
         The width of the hidden layer.
+    halved : int
+        How many groups, from the first, are coded in two passes.
     """
 
-    def __init__(self, groups: Sequence[int], hidden: int) -> None:
+    def __init__(self, groups: Sequence[int], hidden: int, halved: int = 0) -> None:
         super().__init__()
         if not groups or min(groups) < 1:
             raise ValueError(f"expected one or more groups of at least one channel, got {groups}")
         self.groups = list(groups)
+        self.passes = passes(groups, halved)
+        sizes = [2 * (step.own.stop - step.own.start) for step in self.passes]
+        widths = [step.inputs for step in self.passes[1:]]
         self.units = nn.Parameter(torch.zeros(LEVELS, sum(groups)))
-        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, 2 * size)) for size in groups])
-        widths = list(accumulate(groups))[:-1]
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, size)) for size in sizes])
         self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(LEVELS, hidden)) for _ in widths])
         self.inner = nn.ModuleList([nn.Conv2d(width, hidden, 3, padding=1, bias=False) for width in widths])
-        self.outer = nn.ModuleList([nn.Conv2d(hidden, 2 * size, 1, bias=False) for size in groups[1:]])
+        self.outer = nn.ModuleList([nn.Conv2d(hidden, size, 1, bias=False) for size in sizes[1:]])
         for layer in self.outer:
             nn.init.zeros_(next(layer.parameters()))
 
@@ -125,7 +162,8 @@ class Prior(nn.Module):
         """Expect latents around 0 with these scales, (8, C), in steps of quantisation at each quality level."""
         octaves = scales.clamp_min(FINEST).log2()
         self.units.copy_(octaves)
-        for bias, own in zip(self.biases, torch.split(octaves, self.groups, dim=1), strict=True):
+        for bias, step in zip(self.biases, self.passes, strict=True):
+            own = octaves[:, step.own]
             bias.copy_(torch.cat([torch.zeros_like(own), own - math.log2(FINEST)], dim=1))
 
     def forward(self, y: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
@@ -140,20 +178,31 @@ class Prior(nn.Module):
         rounding : callable
             Maps residuals to those that are charged and those that are kept: `hard`, or what `noisy` returns.
         """
-        units = torch.split(mixed(shares, self.units.exp2()), self.groups, dim=1)
-        inverses = torch.split(mixed(shares, (-self.units).exp2()), self.groups, dim=1)
-        latents: list[Tensor] = []
+        tables = [*self.biases, *self.shifts]
+        rows = mixed(shares, torch.cat(tables, dim=1)).split([table.shape[1] for table in tables], dim=1)
+        biases, shifts = rows[: len(self.passes)], rows[len(self.passes) :]
+        whole = (y, mixed(shares, self.units.exp2()), mixed(shares, (-self.units).exp2()))
+        groups = iter(zip(*(part.split(self.groups, dim=1) for part in whole), strict=True))
+        coded: list[list[Tensor]] = []
         context: list[Tensor] = []
-        bits = y.new_zeros(len(y))
-        for index, own in enumerate(torch.split(y, self.groups, dim=1)):
-            found = mixed(shares, self.biases[index])
+        for index, (_, _, half) in enumerate(self.passes):
+            found = biases[index]
             if index:
-                hidden = self.inner[index - 1](torch.cat(context, dim=1)) + mixed(shares, self.shifts[index - 1])
+                hidden = self.inner[index - 1](torch.cat(context, dim=1)) + shifts[index - 1]
                 found = found + self.outer[index - 1](torch.relu(hidden))
             mean, octaves = found.chunk(2, dim=1)
-            mean = mean * units[index]
+            if half != 1:
+                own, unit, inverse = next(groups)
+            mean = mean * unit
             charged, kept = rounding(own - mean)
-            bits = bits + information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1)
-            latents.append(kept + mean)
-            context.append(latents[-1] * inverses[index])
-        return bits, torch.cat(latents, dim=1)
+            now = [charged, octaves.expand_as(kept), kept + mean]
+            if half is not None:
+                mask = inside(half, *y.shape[2:], device=y.device)
+            if half == 1:
+                now = [torch.where(mask, new, old) for new, old in zip(now, coded.pop(), strict=True)]
+                context.pop()
+            coded.append(now)
+            context.append((now[-1] * mask if half == 0 else now[-1]) * inverse)
+        # One call for all: what costs a small tensor's time is the number of calls.
+        charged, octaves, latents = (torch.cat(parts, dim=1) for parts in zip(*coded, strict=True))
+        return information(charged, _Floor.apply(octaves)).flatten(1).sum(dim=1), latents

@@ -17,7 +17,7 @@ from aelib import codecs, data, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
-RECIPES = {"cifar10": (28_000, 32), "mnist": (3_000, 64)}  # steps, and images in each
+RECIPES = {"cifar10": (58_000, 512), "mnist": (12_000, 512)}  # steps, and images in each
 
 
 def make(
@@ -89,11 +89,17 @@ def make(
         "history": [asdict(look) for look in history],
         "data_sha256": data.SHA256[dataset] if full.source != "sample" else {},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}},
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), {trained_on}",
+        "hardware": _hardware(trained_on),
         "seconds": round(history[-1].seconds, 1),
     }
     zoo.save_learned(codec, facts, folder=folder)
     return codec
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} thread(s), {device}"
 
 
 def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -102,8 +108,7 @@ def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
         last = stored["history"][-1]
         run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
-        average = {name: value for name, value in stored["average"].items() if name.startswith("module.")}
-        return {name.removeprefix("module."): value for name, value in average.items()}, run
+        return stored["average"], run
     except Exception as error:  # as in aelib.checkpoints
         raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
 

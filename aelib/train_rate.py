@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from aelib import checkpoints, learned, metrics, prior, train
 from aelib import images as im
 
 QUALITIES = (0.0, 2.0, 4.0, 7.0)  # that are looked at while training
 _PROBES = 2000
+_FIRST = 3  # steps before CUDA captures one, in which libraries choose their algorithms and Adam's state comes to be
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def fit(
     model : Model
         Left on its device of training, in eval mode.
     images, validation : Tensor
-        uint8, (N, C, H, W), of sizes that the stride divides.
+        uint8, (N, C, H, W); padded to sizes that the stride divides, as the codec does.
     settings : Settings
     device : str, optional
         As in `aelib.train.pick_device`.
@@ -117,22 +120,39 @@ def fit(
     target, start = train.pick_device(device), time.perf_counter()
     model.to(target).to(memory_format=torch.channels_last)
     decay = min(settings.average, 1 - 1 / (0.05 * settings.steps + 1))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-    averaged: Any = average.module
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "average": average}
+    averaged = copy.deepcopy(model)
+    rate = torch.tensor(settings.learning_rate, device=target)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=target.type == "cuda")
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "average": averaged}
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}
     origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = checkpoint if checkpoint and checkpoint.exists() else None
     history = checkpoints.restore(found, parts, origin, Look, target) if found else []
     before = history[-1].seconds if history else 0.0
-    images, validation = images.to(target), validation[:_PROBES].to(target)
+    images, validation = im.padded(images, model.design.stride).to(target), validation[:_PROBES].to(target)
     generator = torch.Generator(target)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    schedule = train.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
+    averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def take(final: bool) -> Tensor:
+        loss = _step(model, optimizer, images, settings, final, generator)
+        averaging(list(averaged.parameters()), list(model.parameters()), None)
+        return loss
+
+    stepper: Callable[[], Tensor] | None = None
     for step in range(history[-1].step if history else 0, settings.steps):
+        final = step >= _switch(settings)
         if step == _switch(settings):
             model.load_state_dict(averaged.state_dict())
-        loss = _step(model, optimizer, images, settings, step, generator)
-        average.update_parameters(model)
+            stepper = None
+        if stepper is None:
+            stepper = _captured(partial(take, final), generator)
+        # Whatever is random depends on seed and step alone, so that a resumed run needs no state of a generator.
+        generator.manual_seed(settings.seed * 1_000_003 + step)
+        rate.fill_(train.learning_rate(schedule, (step + 1) / settings.steps))
+        loss = stepper()
         if (step + 1) % every and step + 1 < settings.steps:
             continue
         points = [evaluate(averaged, validation, quality) for quality in QUALITIES]
@@ -157,19 +177,42 @@ def _switch(settings: Settings) -> int:
     return round(settings.steps * (1 - settings.hard))
 
 
+def _captured(take: Callable[[], Tensor], generator: torch.Generator) -> Callable[[], Tensor]:
+    """Return what does as `take` does; on CUDA the thousands of small kernels of a step are launched as one graph."""
+    if generator.device.type != "cuda":
+        return take
+    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0
+    graph.register_generator_state(generator)
+    loss = torch.zeros((), device=generator.device)
+
+    def step() -> Tensor:
+        nonlocal taken, loss
+        taken += 1
+        if taken <= _FIRST:
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                loss = take()
+            torch.cuda.current_stream().wait_stream(stream)
+            return loss
+        if taken == _FIRST + 1:
+            with torch.cuda.graph(graph):
+                loss = take()
+        graph.replay()
+        return loss
+
+    return step
+
+
 def _step(
     model: learned.Model,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     settings: Settings,
-    step: int,
+    final: bool,
     generator: torch.Generator,
 ) -> Tensor:
     """Take one step and return its loss; nothing in it waits for the device."""
-    # Whatever is random depends on seed and step alone, so that a resumed run needs no state of a generator.
-    generator.manual_seed(settings.seed * 1_000_003 + step)
     count, device = settings.batch_size, images.device
-    final = step >= _switch(settings)
     x = im.to_float(images[torch.randint(len(images), (count,), generator=generator, device=device)])
     if settings.flips:
         flipped = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
@@ -184,9 +227,6 @@ def _step(
     each = learned.costs(x, model.synthesise(latents, shares), bits, prices)
     middle = math.sqrt(model.design.low * model.design.high)
     loss: Tensor = (each * (middle / prices).sqrt()).mean()
-    schedule = train.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
-    for group in optimizer.param_groups:
-        group["lr"] = train.learning_rate(schedule, (step + 1) / settings.steps)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -199,10 +239,10 @@ def _step(
 def evaluate(model: learned.Model, images: Tensor, quality: float, *, batch_size: int = 250) -> tuple[float, float]:
     """Return bits per pixel as the float prior has them and mean PSNR in dB, of uint8 images (N, C, H, W)."""
     bits, psnrs = [], []
+    height, width = images.shape[2:]
     for part in torch.split(images, batch_size):
         shares = prior.mixture(torch.full((len(part),), quality, device=part.device))
-        own, restored = model(im.to_float(part), shares, prior.hard)
+        own, restored = model(im.to_float(im.padded(part, model.design.stride)), shares, prior.hard)
         bits.append(own)
-        psnrs.append(metrics.psnr(part.cpu(), im.to_uint8(restored).cpu()))
-    pixels = images.shape[2] * images.shape[3]
-    return float(torch.cat(bits).double().mean()) / pixels, float(torch.cat(psnrs).mean())
+        psnrs.append(metrics.psnr(part.cpu(), im.to_uint8(restored[:, :, :height, :width]).cpu()))
+    return float(torch.cat(bits).double().mean()) / (height * width), float(torch.cat(psnrs).mean())

@@ -1,8 +1,9 @@
 """What each part of the learned codec bought: ``python benchmarks/learned_ablation.py`` for ``learned_ablation.json``.
 
 Real bytes of validation images of CIFAR-10, payload and one byte for the quality, as BD-rates against the shipped codec
-at its default effort. Rows: the same transforms with a prior without conditions, fitted to them; the efforts; and from the
-card, where rates are what the float prior expects, the last look before the steps with true rounding against the last.
+at its default effort. Rows: the same transforms with a prior without conditions, fitted to them; the efforts; and from
+the card, where rates are what the float prior expects, the last look before the steps with true rounding against the
+last.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def without_conditions(codec: codecs.Learned, images: Tensor) -> codecs.Learned:
     """Return the codec with a mean and a scale per channel and quality level, fitted to training images."""
     model, design = codec.model, codec.model.design
     plain = prior.Prior(design.groups, design.hidden)
+    design = replace(design, halved=0)
     levels = torch.eye(prior.LEVELS)
     with torch.no_grad():
         x = im.to_float(images)

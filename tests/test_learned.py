@@ -108,13 +108,12 @@ def multiplications(model, part, x):
 
 
 def test_the_networks_are_as_large_as_they_may_be():
-    """At most 25 million multiplications to decode an image of CIFAR-10, 40 with the prior, and 8 MB on disk."""
-    for name, side in (("cifar10", 32), ("mnist", 28)):
-        design = learned.DESIGNS[name]
-        model = learned.Model(design)
-        decoder = multiplications(model, "decoder", torch.rand(1, design.channels, side, side))
-        assert decoder < 25e6
-        assert decoder + multiplications(model, "prior", torch.rand(1, design.channels, side, side)) < 40e6
+    """At most 30 million multiplications to decode an image of CIFAR-10, 40 with the prior, and 8 MB on disk."""
+    for design in learned.DESIGNS.values():
+        model, x = learned.Model(design), torch.rand(1, design.channels, 32, 32)  # digits are padded to 32x32
+        decoder = multiplications(model, "decoder", x)
+        assert decoder < 30e6
+        assert decoder + multiplications(model, "prior", x) < 40e6
         tensors = exact.Integer.of(model.prior).tensors().values()
         on_disk = sum(value.nelement() * value.element_size() for value in tensors)
         assert on_disk + sum(2 * value.numel() for value in model.decoder.parameters()) < 8e6

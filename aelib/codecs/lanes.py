@@ -44,9 +44,9 @@ def _gathered(rows: Int64, shape: tuple[int, ...]) -> Int64:
 
 
 def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
-    """Code symbols with the tables of their scales, both int64 (N, C, h, w), into N payloads, channel by channel."""
+    """Code symbols with the tables of their scales, both int64 (N, C, h, w), into N payloads, pass by pass."""
     own = lanes(symbols.shape[2] * symbols.shape[3])
-    rows, scales = _laid(symbols, 0), _laid(scales, FILLING)
+    rows, scales = _laid(prior.ordered(symbols, 0), 0), _laid(prior.ordered(scales, FILLING), FILLING)
     starts, frequencies, escaped = prior.intervals(rows, scales)
     encoder = Encoder(rows.shape[1], len(rows))
     for step, some in enumerate(escaped):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import accumulate, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ class Learned:
         images : Tensor
             uint8, (N, C, H, W), training images to measure the sensitivity on.
         """
-        floats = im.to_float(images).to(model.gain.device)
+        floats = im.to_float(im.padded(images, model.design.stride)).to(model.gain.device)
         trained = cls(model, exact.Integer.of(model.prior), learned.sensitivity(model, floats).cpu())
         return cls.from_tensors(trained.tensors(), model.design)
 
@@ -164,10 +164,9 @@ class Learned:
 
     def quantise(self, images: Tensor) -> Quantised:
         """Return what `encode` writes of uint8 images (N, C, H, W), all at once."""
-        height, width, design = *images.shape[2:], self.model.design
+        design = self.model.design
         stride, level = design.stride, np.full(len(images), self._level)
-        rows, columns = (torch.arange(-(-side // stride) * stride).clamp(max=side - 1) for side in (height, width))
-        x = im.to_float(images[:, :, rows][:, :, :, columns])
+        x = im.to_float(im.padded(images, stride))
         shares = mixture(exact.qualities(level))
         with torch.no_grad():
             analyse, note = partial(self.model.analyse, shares=shares), partial(self.progress, "analysis")
@@ -194,11 +193,10 @@ class Learned:
 
     def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
         """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
-        exact_y, ends = y.double().numpy(), list(accumulate(self.prior.groups))
-        kept: list[tuple[entropy.Int64, entropy.Int64]] = []
+        exact_y = y.double().numpy()
+        kept, expected = np.empty(y.shape, np.int64), np.empty(y.shape, np.int64)
 
-        def choose(index: int, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
-            own = slice(ends[index] - means.shape[1], ends[index])
+        def choose(own: slice, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
             residuals = exact_y[:, own] - means / (1 << exact.MEAN_BITS)
             symbols = np.rint(residuals).clip(-exact.SYMBOL, exact.SYMBOL).astype(np.int64)
             if weights is not None:
@@ -206,12 +204,12 @@ class Learned:
                 saved = self.prior.bits(symbols, scales) - self.prior.bits(nearer, scales)
                 added = weights[:, own] * ((nearer - residuals) ** 2 - (symbols - residuals) ** 2)
                 symbols = np.where(saved > added, nearer, symbols)
-            kept.append((symbols, scales))
+            for whole, part in ((kept, symbols), (expected, scales)):
+                np.copyto(whole[:, own], part, where=scales != exact.FILLING)
             return symbols
 
         latents = self.prior.walk(levels, y.shape[2], y.shape[3], choose, partial(self.progress, "rounding"))
-        symbols, scales = (np.concatenate(kind, axis=1) for kind in zip(*kept, strict=True))
-        return Quantised(latents, symbols, scales)
+        return Quantised(latents, kept, expected)
 
     def _costs(self, images: Tensor, found: Quantised, levels: entropy.Int64, price: Tensor) -> Floats:
         """Return bits per pixel plus lambda * 255**2 * MSE, (N,), with the true bits and pictures."""
@@ -234,7 +232,7 @@ class Learned:
         rows, columns = (-(-side // self.model.design.stride) for side in (height, width))
         reader = lanes.Reader(self.prior, [stream[header.SIZE :] for stream in streams], rows * columns)
         note = partial(self.progress, "reading")
-        return self.prior.walk(levels, rows, columns, lambda index, means, scales: reader.read(scales), note)
+        return self.prior.walk(levels, rows, columns, lambda own, means, scales: reader.read(scales), note)
 
     def _check_headers(self, streams: Sequence[bytes], max_pixels: int) -> tuple[int, int, entropy.Int64]:
         """Return height, width and quality bytes."""
