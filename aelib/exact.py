@@ -135,7 +135,7 @@ class Integer:
 
     @cached_property
     def _grouping(self) -> dict[str, Any]:
-        """How many channels each group has, and how many groups are halved: those make the passes more than there are."""
+        """Channels of each group, and how many groups are halved: those make the passes more than the channels."""
         count = sum(name.startswith("biases.") for name in self.values)
         sizes = [self.values[f"biases.{index}"].shape[1] // 2 for index in range(count)]
         surplus, halved = sum(sizes) - self.channels, 0
@@ -145,11 +145,6 @@ class Integer:
         if surplus:
             raise ValueError(f"expected passes over {self.channels} channels, got sizes {sizes}")
         return {"groups": sizes, "halved": halved}
-
-    @property
-    def halved(self) -> int:
-        """How many groups, from the first, are coded in two passes."""
-        return int(self._grouping["halved"])
 
     @cached_property
     def passes(self) -> list[Pass]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aelib import images as im
-from aelib.prior import LEVELS, Prior, Rounding, annealed, hard, mixed, mixture
+from aelib.prior import LEVELS, Prior, Rounding, mixed, mixture
 from aelib.residual import Residual, start_as_pca
 
 
@@ -94,6 +94,27 @@ DESIGNS = {
 }
 
 
+class Conditional(Residual):
+    """A residual block whose hidden channels are shifted and scaled as each quality wants them.
+
+    So one network can leave off at low rates what only high ones need (Perez et al., FiLM, 2018). At first it does
+    nothing.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.shift = nn.Parameter(torch.zeros(LEVELS, width))
+        self.scale = nn.Parameter(torch.zeros(LEVELS, width))
+
+    def forward(self, x: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Return `x`, (N, C, H, W), and what the branch adds to it at the qualities of `shares`, (N, 8), if given."""
+        if shares is None:
+            return super().forward(x)
+        hidden = torch.relu(self.inner(x) + mixed(shares, self.shift)) * (1 + mixed(shares, self.scale))
+        added: Tensor = self.outer(hidden)
+        return x + added
+
+
 class Model(nn.Module):
     """Encoder, prior and decoder, for images of any size that is a multiple of the stride.
 
@@ -102,8 +123,8 @@ class Model(nn.Module):
         (N, 3, H, W) -> (N, 32, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 128, H/8, W/8) -> (N, 96, H/8, W/8)
           -gain(quality), rounding-> latents -1 / gain(quality)-> and back
 
-    A stage is a pixel-unshuffle, a 1x1 convolution and residual blocks. At first all is linear; after `start` the
-    encoder is principal component analysis of 8x8 blocks, and the decoder its inverse.
+    A stage is a pixel-unshuffle, a 1x1 convolution and conditional residual blocks. At first all is linear; after
+    `start` the encoder is principal component analysis of 8x8 blocks, and the decoder its inverse.
 
     Examples
     --------
@@ -119,7 +140,7 @@ class Model(nn.Module):
         up: list[nn.Module] = []
         channels = design.channels
         for width, count in zip(design.widths, design.blocks, strict=True):
-            own = [Residual(width) for _ in range(2 * count)]
+            own = [Conditional(width) for _ in range(2 * count)]
             down += [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 1), *own[:count]]
             up += [nn.PixelShuffle(2), nn.Conv2d(width, 4 * channels, 1), *own[count:]]
             channels = width
@@ -141,21 +162,31 @@ class Model(nn.Module):
         images : Tensor
             uint8, (N, C, H, W); a new prior expects latents that spread as theirs do.
         other : mapping of str to Tensor, optional
-            State of another model of these widths, blocks and latents; its prior is left out if its passes differ.
+            State of another model of these widths, blocks and latents, with or without conditions; its prior is left
+            out if its passes differ.
         """
         im.check(images, channels=self.design.channels)
         x = im.to_float(im.padded(images, self.design.stride)) - 0.5
         if other is None:
             start_as_pca(self.encoder, self.decoder, x, seed=seed)
-        elif {name: x.shape for name, x in other.items()} == {name: x.shape for name, x in self.state_dict().items()}:
-            self.load_state_dict(other)
+        elif self._takes(other):
             return
-        else:
-            own = {name: other[name] for name in self.state_dict() if not name.startswith("prior.")}
-            self.load_state_dict(own, strict=False)
         with torch.no_grad():
-            spread = torch.cat([self.encoder(part) for part in torch.split(x, 500)]).std(dim=(0, 2, 3))
+            middle = mixture(torch.tensor([(LEVELS - 1) / 2]))
+            parts = [self._run(self.encoder, part, middle) for part in torch.split(x, 500)]
+            spread = torch.cat(parts).std(dim=(0, 2, 3))
         self.prior.expect(self.gain.detach().exp2() * spread)
+
+    def _takes(self, other: Mapping[str, Tensor]) -> bool:
+        """Take the weights of another model, and return whether its prior was among them."""
+        own = self.state_dict()
+        known = {name: value for name, value in other.items() if name in own and value.shape == own[name].shape}
+        lacking = [name for name in own if name not in known and not name.endswith((".shift", ".scale"))]
+        if foreign := [name for name in lacking if not name.startswith("prior.")]:
+            raise KeyError(f"no {foreign[0]} of the shape {tuple(own[foreign[0]].shape)}")
+        kept = {name: value for name, value in known.items() if not lacking or not name.startswith("prior.")}
+        self.load_state_dict(kept, strict=False)
+        return not lacking
 
     def analyse(self, x: Tensor, shares: Tensor) -> Tensor:
         """Map float images in [0, 1], (N, C, H, W), to latents in steps of quantisation, (N, K, h, w).
@@ -166,80 +197,24 @@ class Model(nn.Module):
         shares : Tensor
             (N, 8), of the quality levels; see `aelib.prior.mixture`.
         """
-        return self._run(self.encoder, x - 0.5) * mixed(shares, self.gain).exp2()
+        return self._run(self.encoder, x - 0.5, shares) * mixed(shares, self.gain).exp2()
 
     def synthesise(self, latents: Tensor, shares: Tensor) -> Tensor:
         """Map latents, (N, K, h, w), to float images, (N, C, H, W), not yet cut off at 0 and 1."""
-        return self._run(self.decoder, latents * mixed(shares, self.restore).exp2()) + 0.5
+        return self.pictures(latents * mixed(shares, self.restore).exp2(), shares)
+
+    def pictures(self, z: Tensor, shares: Tensor) -> Tensor:
+        """Map what the decoder's layers get, (N, K, h, w), to float images, (N, C, H, W)."""
+        return self._run(self.decoder, z, shares) + 0.5
 
     def forward(self, x: Tensor, shares: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
         """Return bits (N,) and restored images of float images (N, C, H, W)."""
         bits, latents = self.prior(self.analyse(x, shares), shares, rounding)
         return bits, self.synthesise(latents, shares)
 
-    def _run(self, network: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, network: nn.Sequential, x: Tensor, shares: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)  # in which CPUs convolve fastest
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            # The layout in which CPUs convolve fastest.
-            out: Tensor = network(x.contiguous(memory_format=torch.channels_last))
-        return out.float()
-
-
-def sensitivity(model: Model, images: Tensor, *, probes: int = 8) -> Tensor:
-    """Return the mean squared derivative, summed over all values of the picture, by each channel of latents, (K,).
-
-    The latents are those that the decoder's layers get, at the middle quality, of float images (N, C, H, W); the
-    diagonal of the squared Jacobian is estimated with random signs (Hutchinson, 1990).
-    """
-    shares = mixture(torch.full((len(images),), (LEVELS - 1) / 2, device=images.device))
-    with torch.no_grad():
-        _, latents = model.prior(model.analyse(images, shares), shares, hard)
-    z = (latents * mixed(shares, model.restore.detach()).exp2()).requires_grad_(True)
-    generator = torch.Generator().manual_seed(0)
-    total = torch.zeros(model.design.latents, device=images.device)
-    for _ in range(probes):
-        pictures = model.decoder(z)
-        signs = torch.randint(0, 2, pictures.shape, generator=generator).to(images.device) * 2 - 1
-        (gradient,) = torch.autograd.grad((pictures * signs).sum(), z)
-        total += gradient.square().mean(dim=(0, 2, 3))
-    return total / probes
-
-
-def costs(images: Tensor, restored: Tensor, bits: Tensor, prices: Tensor) -> Tensor:
-    """Return bits per pixel plus lambda * 255**2 * MSE of each image, (N,).
-
-    Parameters
-    ----------
-    images, restored : Tensor
-        float, (N, C, H, W), in [0, 1].
-    bits, prices : Tensor
-        (N,): bits of the stream, and lambda.
-    """
-    pixels = images.shape[2] * images.shape[3]
-    return bits / pixels + prices * 255**2 * (images - restored).square().flatten(1).mean(dim=1)
-
-
-@torch.enable_grad()
-def refined(
-    model: Model, images: Tensor, y: Tensor, shares: Tensor, prices: Tensor, *, steps: int = 60, rate: float = 0.04
-) -> Tensor:
-    """Move latents (N, K, h, w) to where `costs` are least, and return them.
-
-    Parameters
-    ----------
-    model : Model
-        Stays as it is.
-    images, y, shares, prices : Tensor
-        float images (N, C, H, W), their latents, and what `Model.analyse` and `costs` take.
-    steps : int
-        Of Adam, while the rounding cools down.
-    rate : float
-        Adam's learning rate, in steps of quantisation.
-    """
-    moved = y.detach().clone().requires_grad_(True)
-    optimizer, generator = torch.optim.Adam([moved], lr=rate), torch.Generator().manual_seed(0)
-    for step in range(steps):
-        rounding = annealed(0.5 * 0.2 ** (step / steps), generator)
-        bits, latents = model.prior(moved, shares, rounding)
-        (moved.grad,) = torch.autograd.grad(costs(images, model.synthesise(latents, shares), bits, prices).sum(), moved)
-        optimizer.step()
-    return moved.detach()
+            for layer in network:
+                x = layer(x, shares) if isinstance(layer, Conditional) else layer(x)
+        return x.float()

@@ -179,10 +179,10 @@ class Prior(nn.Module):
             Maps residuals to those that are charged and those that are kept: `hard`, or what `noisy` returns.
         """
         tables = [*self.biases, *self.shifts]
-        rows = mixed(shares, torch.cat(tables, dim=1)).split([table.shape[1] for table in tables], dim=1)
+        rows = torch.split(mixed(shares, torch.cat(tables, dim=1)), [table.shape[1] for table in tables], dim=1)
         biases, shifts = rows[: len(self.passes)], rows[len(self.passes) :]
         whole = (y, mixed(shares, self.units.exp2()), mixed(shares, (-self.units).exp2()))
-        groups = iter(zip(*(part.split(self.groups, dim=1) for part in whole), strict=True))
+        groups = iter(zip(*(torch.split(part, self.groups, dim=1) for part in whole), strict=True))
         coded: list[list[Tensor]] = []
         context: list[Tensor] = []
         for index, (_, _, half) in enumerate(self.passes):

@@ -119,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", choices=list(learned.DESIGNS))
     parser.add_argument("--steps", type=int, help=f"and the number of images in each by default: {RECIPES}")
     parser.add_argument("--batch", type=int, help="images a step")
+    parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="its peak")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; for GPUs and new CPUs")
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is by default")
@@ -140,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings(
         steps=steps,
         batch_size=batch,
+        learning_rate=given.learning_rate,
         seed=given.seed,
         flips=given.dataset == "cifar10",
         bfloat16=given.bfloat16,

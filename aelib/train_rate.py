@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import checkpoints, learned, metrics, prior, train
+from aelib import checkpoints, learned, metrics, prior, search, train
 from aelib import images as im
 
 QUALITIES = (0.0, 2.0, 4.0, 7.0)  # that are looked at while training
@@ -181,7 +181,7 @@ def _captured(take: Callable[[], Tensor], generator: torch.Generator) -> Callabl
     """Return what does as `take` does; on CUDA the thousands of small kernels of a step are launched as one graph."""
     if generator.device.type != "cuda":
         return take
-    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0
+    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0  # type: ignore[no-untyped-call]
     graph.register_generator_state(generator)
     loss = torch.zeros((), device=generator.device)
 
@@ -224,7 +224,7 @@ def _step(
     with torch.set_grad_enabled(not final):
         y = model.analyse(x, shares)
     bits, latents = model.prior(y, shares, prior.hard if final else prior.noisy(generator))
-    each = learned.costs(x, model.synthesise(latents, shares), bits, prices)
+    each = search.costs(x, model.synthesise(latents, shares), bits, prices)
     middle = math.sqrt(model.design.low * model.design.high)
     loss: Tensor = (each * (middle / prices).sqrt()).mean()
     optimizer.zero_grad(set_to_none=True)

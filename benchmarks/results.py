@@ -44,7 +44,7 @@ CODE = (
     "codecs/codestreams",
 )
 AUTOENCODER_CODE = ("bottleneck", "codecs/autoencoder", "models", "quantise", "residual")
-LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual")
+LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual", "search")
 NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
 BEST_QUALITIES = (3, 4)  # the search takes most of a second an image; these lie round one bit per pixel
 

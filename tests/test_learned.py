@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelib import codecs, exact, learned, metrics, prior, train_codec, train_rate, zoo
+from aelib import codecs, exact, learned, metrics, prior, search, train_codec, train_rate, zoo
 from aelib import images as im
 
 SMALL = learned.Design(widths=(8, 12), blocks=(1, 1), groups=(1, 1, 2, 4, 8), hidden=12)
@@ -81,7 +81,7 @@ def test_a_model_starts_with_the_transforms_of_another_that_expects_other_groups
     x = im.to_float(photographs[:5])
     assert torch.equal(model.analyse(x, shares), other.analyse(x, shares))
     y = model.analyse(im.to_float(photographs), prior.mixture(torch.full((len(photographs),), 4.0)))
-    assert torch.allclose(y.std(dim=(0, 2, 3)), model.prior.units[4].exp2(), rtol=1e-3)
+    assert torch.allclose(y.std(dim=(0, 2, 3)), model.prior.units[4].exp2(), rtol=0.02)
     same = learned.Model(SMALL)
     same.start(photographs, other=other.state_dict())
     for name, value in other.state_dict().items():
@@ -222,7 +222,7 @@ def test_searching_longer_costs_less(codec, some, quality):
         own = replace(codec, quality=quality, effort=effort)
         streams = own.encode(some)
         bits = torch.tensor([8.0 * len(own.payload(stream)) for stream in streams])
-        costs.append(learned.costs(im.to_float(some), im.to_float(codec.decode(streams)), bits, price).mean())
+        costs.append(search.costs(im.to_float(some), im.to_float(codec.decode(streams)), bits, price).mean())
     default, slow, best = costs
     assert best < slow <= default + 1e-3  # a thousandth of a bit: streams end at whole bytes
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "aelib"
 LAYERS = {
     **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses", "cards"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
-    **dict.fromkeys(["prior", "exact", "learned"], 1),
+    **dict.fromkeys(["prior", "exact", "learned", "search"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark", "ladders"], 3),
     **dict.fromkeys(["pretrain", "train_codec", "plots", "tables", "__main__"], 4),
@@ -35,6 +35,7 @@ NEIGHBOURS = {
 }
 NEIGHBOURS |= {("models", "bottleneck"), ("models", "residual")}
 NEIGHBOURS |= {("exact", "prior"), ("train_rate", "train"), ("learned", "prior"), ("learned", "residual")}
+NEIGHBOURS |= {("search", "prior"), ("search", "learned")}
 OWNERS = {
     "torchvision": "sources",
     "PIL": "files",

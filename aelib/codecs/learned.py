@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from aelib import entropy, exact, learned
+from aelib import entropy, exact, learned, search
 from aelib import images as im
 from aelib.codecs import header, lanes
 from aelib.codecs.base import check_pixels
@@ -50,7 +50,7 @@ class Learned:
         Transforms, and the float prior that `effort` "best" searches with.
     prior : aelib.exact.Integer
     sensitivity : Tensor
-        (K,), see `aelib.learned.sensitivity`; the searches go by it.
+        (K,), see `aelib.search.sensitivity`; the searches go by it.
     quality : float
         0 (smallest) to 7 (best); the stream holds it in 255 parts.
     effort : {"default", "slow", "best"}
@@ -84,7 +84,7 @@ class Learned:
             uint8, (N, C, H, W), training images to measure the sensitivity on.
         """
         floats = im.to_float(im.padded(images, model.design.stride)).to(model.gain.device)
-        trained = cls(model, exact.Integer.of(model.prior), learned.sensitivity(model, floats).cpu())
+        trained = cls(model, exact.Integer.of(model.prior), search.sensitivity(model, floats).cpu())
         return cls.from_tensors(trained.tensors(), model.design)
 
     @classmethod
@@ -178,8 +178,8 @@ class Learned:
         weights = (65025 / design.channels * price[:, None, None, None] * steps).double().numpy()
         starts = [y]
         if self.effort == "best":
-            search = partial(learned.refined, self.model, shares=shares, prices=price)
-            starts.append(im.by_strips(search, (x, y), (stride, 1), 1, design.margin, partial(self.progress, "search")))
+            refine = partial(search.refined, self.model, shares=shares, prices=price)
+            starts.append(im.by_strips(refine, (x, y), (stride, 1), 1, design.margin, partial(self.progress, "search")))
         ways = [None, *(weights * factor for factor in _CAUTION)]
         best = self._rounded(y, level)
         least = self._costs(images, best, level, price)
@@ -216,7 +216,7 @@ class Learned:
         bits = self.prior.bits(found.symbols, found.scales).sum(axis=(1, 2, 3))
         restored = self._pictures(found.latents, levels)[:, :, : images.shape[2], : images.shape[3]]
         pair = im.to_float(images), im.to_float(restored)
-        costs: Floats = learned.costs(*pair, torch.from_numpy(bits), price).numpy()
+        costs: Floats = search.costs(*pair, torch.from_numpy(bits), price).numpy()
         return costs
 
     @torch.no_grad()
