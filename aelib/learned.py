@@ -88,8 +88,8 @@ DESIGNS = {
         blocks=(1, 1, 1),
         groups=(1, 1, 1, 1, 2, 2, 4, 4, 8, 8),
         hidden=96,
-        low=1.2e-5,
-        high=6e-3,
+        low=8e-6,
+        high=1.6e-2,
     ),
 }
 
