@@ -109,8 +109,8 @@ class Integer:
         """Return the float prior that these integers stand for, to search with; never to code with."""
         hidden = self.values["shifts.0"].shape[1] if len(self.passes) > 1 else 1
         prior = Prior(**self._grouping, hidden=hidden)
-        state = {name: torch.from_numpy(self.values[name]).double() for name in prior.state_dict()}
-        state = {name: value / 2 ** (WEIGHT_BITS if "weight" in name else BITS) for name, value in state.items()}
+        points = {name: WEIGHT_BITS if "weight" in name else BITS for name in prior.state_dict()}
+        state = {name: torch.from_numpy(self.values[name]).double() / 2**bits for name, bits in points.items()}
         prior.load_state_dict({**state, "units": state["units"].log2()})
         return prior
 
@@ -203,23 +203,26 @@ class Integer:
         height, width : int
             h and w.
         choose : callable
-            Gets the channels of a pass and their means, in 16ths, and scales, as indices into `tables` and `FILLING` at
-            places of another pass, both int64 (N, m, h, w); returns their symbols, of at most `SYMBOL` in magnitude.
+            Gets the channels of a pass, their means, in 16ths, and scales, both int64 (N, m, h, w): indices into
+            `tables`, or `FILLING` at places of another pass and for scale 0, whose symbols are 0 for certain. Returns
+            the symbols, of at most `SYMBOL` in magnitude.
         progress : callable
             Called with the number of passes done, and of all.
         """
         shares = integer_mixture(levels)
-        units, inverses = (self._mixed(name, shares) for name in ("units", "inverses"))
+        units, inverses = self._mixed("units", shares), self._mixed("inverses", shares)
         latents = np.zeros((len(levels), self.channels, height, width), np.int64)
         context = torch.zeros(len(levels), self.channels, height + 2, width + 2, dtype=torch.float64)
         for index, (own, inputs, half) in enumerate(self.passes):
             size, places = own.stop - own.start, inside(half, height, width).numpy()
             found = self._evaluate(index, context[:, :inputs], shares)
-            means = _shifted(found[:, :size].clamp(-OUTPUT, OUTPUT) * units[:, own], 2 * BITS - MEAN_BITS)
+            means = (
+                _shifted(found[:, :size].clamp(-OUTPUT, OUTPUT) * units[:, own], 2 * BITS - MEAN_BITS).long().numpy()
+            )
             scales = _shifted(found[:, size:] * PER_OCTAVE, BITS).clamp(0, SCALES - 1).long().numpy()
-            whole = means.long().numpy()
-            symbols = choose(own, whole, np.where(places, scales, FILLING))
-            np.copyto(latents[:, own], (symbols << MEAN_BITS) + whole, where=places)
+            coded = np.where(places & (scales > 0), scales, FILLING)
+            symbols = np.where(coded == FILLING, 0, choose(own, means, coded))
+            np.copyto(latents[:, own], (symbols << MEAN_BITS) + means, where=places)
             known = torch.from_numpy(latents[:, own]).double() * inverses[:, own]
             context[:, own, 1:-1, 1:-1] = _shifted(known, MEAN_BITS + UNIT_BITS - BITS).clamp(-INPUT, INPUT)
             progress(index + 1, len(self.passes))
@@ -238,8 +241,7 @@ class Integer:
         (inner, outer), shifts = self._layers[index - 1], self._mixed(f"shifts.{index - 1}", shares)
         found = torch.empty(len(shares), biases.shape[1], height, width, dtype=torch.float64)
         patches = context.unfold(2, 3, 1).unfold(3, 3, 1)  # (N, c, h, w, 3, 3), a view
-        rows = max(1, _POSITIONS // width)
-        count = max(1, rows // height)
+        count = max(1, (rows := max(1, _POSITIONS // width)) // height)
         for n in range(0, len(shares), count):
             for y in range(0, height, rows):
                 part = patches[n : n + count, :, y : y + rows].permute(0, 2, 3, 1, 4, 5)  # (n, y, w, c, 3, 3)

@@ -43,11 +43,35 @@ def _gathered(rows: Int64, shape: tuple[int, ...]) -> Int64:
     return values[:, :, : height * width].reshape(shape)
 
 
+class _Squeezed:
+    """Which symbols of laid-out scales are coded, those that are not `FILLING`, and in which step of their lane."""
+
+    def __init__(self, scales: Int64) -> None:
+        self._lane, self._row = np.nonzero((scales != FILLING).T)
+        counts = np.bincount(self._lane, minlength=scales.shape[1])
+        self._step = np.arange(len(self._lane)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._laid, self._shape = scales.shape, (int(counts.max()), scales.shape[1])
+
+    def together(self, rows: Int64, filling: int) -> Int64:
+        """Return the coded ones of laid-out values step by step, (steps, lanes), and `filling` behind a lane's last."""
+        values = np.full(self._shape, filling)
+        values[self._step, self._lane] = rows[self._row, self._lane]
+        return values
+
+    def apart(self, values: Int64) -> Int64:
+        """Undo `together`, with 0 for what is not coded."""
+        rows = np.zeros(self._laid, np.int64)
+        rows[self._row, self._lane] = values[self._step, self._lane]
+        return rows
+
+
 def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
     """Code symbols with the tables of their scales, both int64 (N, C, h, w), into N payloads, pass by pass."""
     own = lanes(symbols.shape[2] * symbols.shape[3])
-    rows, scales = _laid(prior.ordered(symbols, 0), 0), _laid(prior.ordered(scales, FILLING), FILLING)
-    starts, frequencies, escaped = prior.intervals(rows, scales)
+    laid = _laid(prior.ordered(scales, FILLING), FILLING)
+    squeezed = _Squeezed(laid)
+    rows = squeezed.together(_laid(prior.ordered(symbols, 0), 0), 0)
+    starts, frequencies, escaped = prior.intervals(rows, squeezed.together(laid, FILLING))
     encoder = Encoder(rows.shape[1], len(rows))
     for step, some in enumerate(escaped):
         encoder.encode(starts[step], frequencies[step])
@@ -78,7 +102,9 @@ class Reader:
 
     def read(self, scales: Int64) -> Int64:
         """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""
-        rows = _laid(scales, FILLING)
+        laid = _laid(scales, FILLING)
+        squeezed = _Squeezed(laid)
+        rows = squeezed.together(laid, FILLING)
         found = np.empty_like(rows)
         for step, own in enumerate(rows):
             symbols, starts, frequencies, escaped = self._prior.find(self._decoder.target(), own)
@@ -89,4 +115,4 @@ class Reader:
                 self._decoder.advance(raw, np.ones_like(raw), at, ESCAPE_BITS)
                 symbols[at] = raw - (1 << ESCAPE_BITS >> 1)
             found[step] = symbols
-        return _gathered(found, scales.shape)
+        return _gathered(squeezed.apart(found), scales.shape)

@@ -194,7 +194,7 @@ class Learned:
     def _rounded(self, y: Tensor, levels: entropy.Int64, weights: Floats | None = None) -> Quantised:
         """Quantise latents; with `weights`, what the square of an error costs in bits, one step nearer 0 if cheaper."""
         exact_y = y.double().numpy()
-        kept, expected = np.empty(y.shape, np.int64), np.empty(y.shape, np.int64)
+        kept, expected = np.zeros(y.shape, np.int64), np.full(y.shape, exact.FILLING)
 
         def choose(own: slice, means: entropy.Int64, scales: entropy.Int64) -> entropy.Int64:
             residuals = exact_y[:, own] - means / (1 << exact.MEAN_BITS)
