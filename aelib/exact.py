@@ -159,7 +159,7 @@ class Integer:
         return [(first, second) for first, second in pairs]
 
     def intervals(self, symbols: Int64, scales: Int64) -> tuple[Int64, Int64, Bools]:
-        """Return start and frequency of symbols at scales, `FILLING` at no cost, and where the escape stands for one."""
+        """Return start and frequency of symbols at scales, `FILLING` at no cost, and where the escape stands in."""
         filling = scales == FILLING
         starts, frequencies, escaped = self.tables.intervals(symbols, np.where(filling, 0, scales))
         return np.where(filling, 0, starts), np.where(filling, entropy.TOTAL, frequencies), escaped & ~filling
