@@ -51,8 +51,8 @@ def refined(
     shares: Tensor,
     prices: Tensor,
     *,
-    steps: int = 60,
-    rate: float = 0.04,
+    steps: int = 100,
+    rate: float = 0.005,
 ) -> Tensor:
     """Move latents (N, K, h, w) to where `costs` are least, and return them.
 

@@ -46,7 +46,9 @@ CODE = (
 AUTOENCODER_CODE = ("bottleneck", "codecs/autoencoder", "models", "quantise", "residual")
 LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual", "search")
 NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
-BEST_QUALITIES = (3, 4)  # the search takes most of a second an image; these lie round one bit per pixel
+# Closer round one bit per pixel, at which codecs are compared; the slow search is measured there alone.
+LEARNED_QUALITIES = (0, 1, 2, 3, 3.5, 4, 5, 6, 7)
+SLOW_QUALITIES, BEST_QUALITIES = (1, 3, 3.5, 4, 6), (3.5, 4)
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]
@@ -86,7 +88,7 @@ def learned(dataset: str) -> dict[str, Series]:
     """Return the series of the codec that is trained for rate, one an effort."""
     if dataset not in zoo.learned_names():
         return {}
-    qualities = {"default": quantise.QUALITIES, "slow": quantise.QUALITIES, "best": BEST_QUALITIES}
+    qualities = {"default": LEARNED_QUALITIES, "slow": SLOW_QUALITIES, "best": BEST_QUALITIES}
     return {
         "learned" if effort == "default" else f"learned-{effort}": [
             lambda e=effort, q=q: zoo.load_learned(dataset, q, effort=e) for q in qualities[effort]

@@ -24,7 +24,7 @@ MAGIC = b"L"
 SAFE_PIXELS = 1 << 17  # what a stream of a few bytes may claim, for hostile ones to cost less than a second
 EFFORTS = ("default", "slow", "best")
 _BATCH = 1 << 18  # pixels at a time
-_CAUTION = (2, 4, 8)  # times the error of one latent alone: many that shrink at once add up to more
+_CAUTION = (16, 32, 64)  # times the error of one latent alone: many that shrink at once add up to more
 Floats = npt.NDArray[np.float64]
 
 
