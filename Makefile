@@ -50,9 +50,9 @@ peers: setup ## measure the entropy coder beside constriction and AVIF at other 
 	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py
 
-codec: setup ## train the learned codecs again, each in one run (two hours on two cores; goes on where it was stopped)
-	$(BIN)/python -m aelib.train_codec cifar10
-	$(BIN)/python -m aelib.train_codec mnist
+codec: setup ## train the learned codecs again, each in one run (ten minutes on a big GPU, a night and more on two cores; goes on where it was stopped)
+	$(BIN)/python -m aelib.train_codec cifar10 --bfloat16
+	$(BIN)/python -m aelib.train_codec mnist --bfloat16
 
 learned: setup ## measure the learned codec's speed, parts and photographs, for results/throughput.json and others
 	$(BIN)/python benchmarks/throughput.py

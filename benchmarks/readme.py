@@ -109,8 +109,8 @@ def learned_table(dataset: str) -> str:
     )
     if earlier := recipe["began_with"]:
         text += (
-            f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} with another prior "
-            f"({earlier['seconds'] / 60:.0f} minutes)"
+            f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} ({earlier['seconds'] / 60:.0f} "
+            f"minutes, {earlier['hardware']}; {earlier['remark']})"
         )
     parts.append(text + ".")
     return "\n\n".join(parts)
