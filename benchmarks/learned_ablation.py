@@ -48,7 +48,8 @@ def without_conditions(codec: codecs.Learned, images: Tensor) -> codecs.Learned:
         optimizer.zero_grad()
         bits.mean().backward()
         optimizer.step()
-    return codecs.Learned.from_tensors({**codec.tensors(), **exact.Integer.of(plain).tensors()}, design)
+    rest = {name: value for name, value in codec.tensors().items() if not name.startswith("prior.")}
+    return codecs.Learned.from_tensors({**rest, **exact.Integer.of(plain).tensors()}, design)
 
 
 def fine_tuning(card: dict[str, Any]) -> dict[str, Any]:

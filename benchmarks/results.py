@@ -48,7 +48,7 @@ LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "
 NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
 # Closer round one bit per pixel, at which codecs are compared; the slow search is measured there alone.
 LEARNED_QUALITIES = (0, 1, 2, 3, 3.5, 4, 5, 6, 7)
-SLOW_QUALITIES, BEST_QUALITIES = (1, 3, 3.5, 4, 6), (3.5, 4)
+SLOW_QUALITIES, BEST_QUALITIES = (0, 1, 3, 3.5, 4, 6), (3.5, 4)
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]
