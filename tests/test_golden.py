@@ -82,4 +82,5 @@ def test_encoding_again_gives_streams_of_the_same_size(row, streams):
     codec = zoo.load_learned(row["dataset"], row["quality"], effort=row["effort"])
     again = codec.encode(pictures(row["dataset"])[row["kind"] == "picture"])
     sizes = [sum(map(len, found)) for found in (again, streams)]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+    # The search of "best" takes a hundred steps, in which last bits grow.
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1 if row["effort"] == "best" else 0.02)
