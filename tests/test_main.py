@@ -45,9 +45,9 @@ def test_a_picture_comes_back_near_what_it_was(source, picture, tmp_path, capsys
 def test_the_stream_is_the_codecs_own(source, picture, tmp_path):
     stream = tmp_path / "out.ael"
     made = set()
-    for effort in ("default", "best"):
-        run("compress", source, stream, "--quality", 4, "--effort", effort, "--force")
-        codec = zoo.load_learned("cifar10", 4, effort=effort)
+    for effort in ("default", "slow"):
+        run("compress", source, stream, "--quality", 6, "--effort", effort, "--force")
+        codec = zoo.load_learned("cifar10", 6, effort=effort)
         assert stream.read_bytes() == codec.encode(picture[None])[0]
         assert zoo.learned_for(stream.read_bytes()).model.design == codec.model.design
         made.add(stream.read_bytes())
