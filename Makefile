@@ -28,8 +28,8 @@ check: setup ## style and types
 unit: setup ## unit, property, structural and browser tests
 	$(BIN)/python -m pytest
 
-fast-notebooks: setup ## every notebook, shortened, on the bundled sample; outputs are not kept
-	AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
+fast-notebooks: setup ## every notebook, shortened, on the bundled sample, without network; outputs are not kept
+	PYTHONPATH=$(CURDIR)/tests/offline AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
 notebooks: setup ## every notebook in full on the real data; outputs are written back
 	$(BIN)/python notebooks/execute.py

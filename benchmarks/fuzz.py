@@ -1,8 +1,9 @@
 """Feed damaged streams and files to every decoder and loader, for ``results/fuzz.json``: ``make fuzz``.
 
 A mutation loop over valid seeds: bits turned over, bytes set, runs cut out, doubled or put in from other seeds, numbers
-made extreme. A target may return or raise ValueError; anything else, more than a second of the processor's time, or more than 64 MiB of
-growth is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too.
+made extreme. A target may return or raise ValueError; anything else, more than a second of the processor's time, or
+more than 64 MiB of growth is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a
+library) is one too.
 """
 
 from __future__ import annotations
