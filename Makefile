@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill explorer gif slider readme clean
+# What must not depend on versions; `make unit` runs it under the newest.
+OLDEST := .venv-oldest
+EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
+
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -73,6 +77,22 @@ fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader
 
 kill: setup ## kill training, weights, results and caches at random points, and go on (a quarter of an hour)
 	$(BIN)/python -m pytest -m kill tests/test_kill.py
+
+test-oldest: ## streams, whole numbers and losses under the oldest packages allowed, in an environment of its own (Python 3.11 or 3.12; gigabytes)
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) benchmarks/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt --editable '.[dev]'
+	$(OLDEST)/bin/python -m pytest $(EXACT)
+
+long: setup ## ten thousand rounds of the codecs, twenty fits and a thousand moves of the slider: memory flat (minutes)
+	$(BIN)/python -m pytest -m long tests/test_long.py
+	$(BIN)/python -m pytest tests/test_widgets.py -k thousand_moves
+
+audit: setup ## known vulnerabilities of the packages in $(VENV), by pip-audit in an environment of its own; fails where a package cannot be looked up
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/frozen.txt
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/frozen.txt
 
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html
