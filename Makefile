@@ -88,6 +88,14 @@ long: setup ## ten thousand rounds of the codecs, twenty fits and a thousand mov
 	$(BIN)/python -m pytest -m long tests/test_long.py
 	$(BIN)/python -m pytest tests/test_widgets.py -k thousand_moves
 
+coverage: setup ## lines of aelib that the tests run; fails under 95 %
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+mutants: setup ## change aelib.entropy and aelib.metrics in hundreds of ways, and count what their tests find
+	$(BIN)/python -m mutmut run
+	$(BIN)/python -m mutmut results
+
 audit: setup ## known vulnerabilities of the packages in $(VENV), by pip-audit in an environment of its own; fails where a package cannot be looked up
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install pip-audit
@@ -107,4 +115,4 @@ readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py
 
 clean: ## remove the environment and caches, keep data, weights and results
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
+	rm -rf $(VENV) $(OLDEST) .venv-audit mutants .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
