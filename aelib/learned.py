@@ -63,7 +63,7 @@ class Design:
         """Return lambda at fractional qualities from 0 to 7.
 
         >>> Design().price(torch.tensor([0.0, 7.0]))
-        tensor([0.0003, 0.0800])
+        tensor([0.0004, 0.1600])
         """
         prices: Tensor = self.low * (self.high / self.low) ** (quality / (LEVELS - 1))
         return prices
@@ -129,7 +129,7 @@ class Model(nn.Module):
     Examples
     --------
     >>> sum(p.numel() for p in Model(Design()).parameters())
-    1462620
+    2284572
     """
 
     def __init__(self, design: Design) -> None:

@@ -35,7 +35,7 @@ from aelib import benchmark, checkpoints, codecs, containers, data, files, table
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
-LONGEST = 1 << 20  # bytes of an input
+LONGEST = 1 << 21  # bytes of an input; the largest seed, weights of the learned codec, is not cut off
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
 
 Target = tuple[list[bytes], Callable[[bytes], object]]
@@ -208,6 +208,8 @@ def run(name: str, count: int, seed: int, current: Any, length: Any, report: Any
     for good in seeds:
         with contextlib.suppress(ValueError):  # the npz of small arrays is not the data set
             target(good)
+    if max(map(len, seeds)) > LONGEST:
+        raise ValueError(f"expected seeds of at most {LONGEST} bytes, got one of {max(map(len, seeds))}")
     chance = random.Random(f"{name} {seed}")
     row: dict[str, Any] = {"target": name, "inputs": count, "refused": 0, "findings": []}
     row |= {"longest_seconds": 0.0, "largest_growth_mib": 0.0}
