@@ -1,9 +1,8 @@
 """Feed damaged streams and files to every decoder and loader, for ``results/fuzz.json``: ``make fuzz``.
 
 A mutation loop over valid seeds: bits turned over, bytes set, runs cut out, doubled or put in from other seeds, numbers
-made extreme. A target may return or raise ValueError; anything else, more than a second of the processor's time, or
-more than 64 MiB of growth is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a
-library) is one too.
+made extreme. A target may return or raise ValueError; anything else, more than a second, or more than 64 MiB of growth
+is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too.
 """
 
 from __future__ import annotations
@@ -218,14 +217,14 @@ def run(name: str, count: int, seed: int, current: Any, length: Any, report: Any
         current[: len(content)], length.value = content, len(content)
         if sys.platform == "linux":
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        before, start = memory("VmRSS"), time.process_time()
+        before, start = memory("VmRSS"), time.perf_counter()
         try:
             target(content)
         except ValueError:
             row["refused"] += 1
         except BaseException as error:
             reason = repr(error)
-        taken, grown = time.process_time() - start, memory("VmHWM") - before
+        taken, grown = time.perf_counter() - start, memory("VmHWM") - before
         row["longest_seconds"] = max(row["longest_seconds"], round(taken, 4))
         row["largest_growth_mib"] = max(row["largest_growth_mib"], round(grown, 1))
         if taken > SECONDS or grown > MEBIBYTES:
