@@ -1,15 +1,17 @@
 """Feed damaged streams and files to every decoder and loader, for ``results/fuzz.json``: ``make fuzz``.
 
 A mutation loop over valid seeds: bits turned over, bytes set, runs cut out, doubled or put in from other seeds, numbers
-made extreme. A target may return or raise ValueError; anything else, more than a second of the processor's time, or
-more than 64 MiB of growth is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a
-library) is one too.
+made extreme. A target may return or raise ValueError; anything else, more than a second, or more than 64 MiB of growth
+is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too. An input
+that takes more than a second is measured again, for a busy machine makes any of them wait: it is a finding if none of
+four measurements stays within the second, and else counts as measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import hashlib
 import io
 import json
@@ -35,6 +37,8 @@ from aelib import benchmark, checkpoints, codecs, containers, data, files, table
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
+MEASUREMENTS = 4  # at most, of an input that takes too long
+REFUSED = "refused"
 LONGEST = 1 << 21  # bytes of an input; the largest seed, weights of the learned codec, is not cut off
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
 
@@ -109,6 +113,12 @@ def learned_cards() -> Target:
     return file_target([card.read_bytes()], lambda file: load(folder=file.parent), card.name, weights)
 
 
+def any_learned() -> Target:
+    """Return streams and what finds the shipped codec of one; the weights, the same for all, are loaded once."""
+    zoo.load_learned = cache(zoo.load_learned)  # in this process, which has no other target
+    return codec_target(zoo.load_learned("mnist", 3), channels=1)[0], zoo.learned_for
+
+
 def checkpoint() -> Target:
     """Return checkpoints and what restores them."""
     model, origin = torch.nn.Linear(3, 2), {"settings": {"steps": 3}}
@@ -127,8 +137,11 @@ def cached_data() -> Target:
 
 @cache
 def targets() -> dict[str, Callable[[], Target]]:
-    """Return all targets by name; made only in the process that needs them."""
+    """Return all targets by name, those that take longest first; made only in the process that needs them."""
     made: dict[str, Callable[[], Target]] = {
+        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3)),
+        "learned weights": lambda: weights("mnist-learned", ".safetensors", "sha256"),
+        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1),
         "jpeg": lambda: codec_target(codecs.Jpeg(30)),
         "webp": lambda: codec_target(codecs.WebP(30)),
         "avif": lambda: codec_target(codecs.Avif(30)),
@@ -138,16 +151,13 @@ def targets() -> dict[str, Callable[[], Target]]:
         "autoencoder": lambda: codec_target(zoo.load_codec("cifar10-conv-16"), any_size=False),
         "fixed length": lambda: fixed_length("mnist-conv-4"),
         "blocks": lambda: codec_target(codecs.Blocks(zoo.load_codec("cifar10-conv-16"))),
-        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3)),
-        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1),
         "photographs": photographs,
         "containers": lambda: ([containers.join([b"one", b"", b"three" * 50])], lambda part: containers.split(part, 3)),
         "card": cards,
         "weights": lambda: weights("mnist-conv-4", ".safetensors", "sha256"),
         "tables": lambda: weights("mnist-conv-4", ".tables.safetensors", "tables_sha256"),
-        "learned weights": lambda: weights("mnist-learned", ".safetensors", "sha256"),
         "learned card": learned_cards,
-        "any learned": lambda: (codec_target(zoo.load_learned("mnist", 3), channels=1)[0], zoo.learned_for),
+        "any learned": any_learned,
         "results": lambda: file_target([_smallest("cifar10-*.json")], benchmark.read, "some.json"),
         "sizes": lambda: file_target([_smallest("ladder.json")], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
         "checkpoint": checkpoint,
@@ -211,28 +221,42 @@ def run(name: str, count: int, seed: int, current: Any, length: Any, report: Any
     if max(map(len, seeds)) > LONGEST:
         raise ValueError(f"expected seeds of at most {LONGEST} bytes, got one of {max(map(len, seeds))}")
     chance = random.Random(f"{name} {seed}")
-    row: dict[str, Any] = {"target": name, "inputs": count, "refused": 0, "findings": []}
+    row: dict[str, Any] = {"target": name, "inputs": count, "refused": 0, "findings": [], "measured_again": 0}
     row |= {"longest_seconds": 0.0, "largest_growth_mib": 0.0}
     for _ in range(count):
-        content, reason = mutated(seeds, chance)[:LONGEST], ""
-        current[: len(content)], length.value = content, len(content)
-        if sys.platform == "linux":
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        before, start = memory("VmRSS"), time.process_time()
-        try:
-            target(content)
-        except ValueError:
-            row["refused"] += 1
-        except BaseException as error:
-            reason = repr(error)
-        taken, grown = time.process_time() - start, memory("VmHWM") - before
+        content = mutated(seeds, chance)[:LONGEST]
+        ctypes.memmove(current, content, len(content))
+        length.value = len(content)
+        tries = [measured(target, content)]
+        while min(tries)[0] > SECONDS and len(tries) < MEASUREMENTS:
+            tries.append(measured(target, content))
+        row["measured_again"] += len(tries) > 1
+        taken, grown = min(tries)[0], max(one[1] for one in tries)
         row["longest_seconds"] = max(row["longest_seconds"], round(taken, 4))
         row["largest_growth_mib"] = max(row["largest_growth_mib"], round(grown, 1))
+        row["refused"] += tries[0][2] == REFUSED
+        reasons = [one[2] for one in tries if one[2] not in ("", REFUSED)]
         if taken > SECONDS or grown > MEBIBYTES:
-            reason = reason or f"{taken:.2f} s, {grown:.0f} MiB"
-        if reason:
-            row["findings"].append(f"{reason[:200]}: {keep(name, content)}")
+            reasons.append(f"{taken:.2f} s, {grown:.0f} MiB")
+        if reasons:
+            row["findings"].append(f"{reasons[0][:200]}: {keep(name, content)}")
     report.send(row)
+
+
+def measured(target: Callable[[bytes], object], content: bytes) -> tuple[float, float, str]:
+    """Feed an input to a target; return seconds, MiB of growth, and what it raised: "", `REFUSED` or a finding."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    raised = ""
+    before, start = memory("VmRSS"), time.perf_counter()
+    try:
+        target(content)
+    except ValueError:
+        raised = REFUSED
+    except BaseException as error:
+        raised = repr(error)
+    taken = time.perf_counter() - start
+    return taken, memory("VmHWM") - before, raised
 
 
 def keep(name: str, content: bytes) -> str:
@@ -262,8 +286,9 @@ def watched(name: str, count: int, seed: int) -> dict[str, Any]:
         return row
     process.join()
     reason = f"the process ended with {process.exitcode}: {keep(name, bytes(current[: length.value]))}"
-    return {"target": name, "inputs": 0, "refused": 0, "findings": [reason], "longest_seconds": STALL} | {
-        "largest_growth_mib": 0.0
+    return {"target": name, "inputs": 0, "refused": 0, "findings": [reason], "measured_again": 0} | {
+        "longest_seconds": STALL,
+        "largest_growth_mib": 0.0,
     }
 
 
@@ -284,7 +309,7 @@ def main() -> int:
             print(
                 f"{row['target']:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, "
                 f"{len(row['findings'])} findings, at most {row['longest_seconds']:.3f} s and "
-                f"{row['largest_growth_mib']:.1f} MiB",
+                f"{row['largest_growth_mib']:.1f} MiB, {row['measured_again']} measured again",
                 *row["findings"][:5],
                 sep="\n  ",
                 flush=True,

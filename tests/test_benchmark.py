@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from aelib import benchmark, codecs, curves, data, models, quantise
+from aelib import benchmark, codecs, curves, data, models, quantise, zoo
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,54 @@ def test_an_autoencoders_mosaic_has_one_header_and_a_length_per_image(images, au
     assert point.psnr_mosaic == pytest.approx(point.psnr.mean)
 
 
+def test_a_mosaic_of_one_image_is_its_file_and_none_is_measured_unasked(images):
+    point = benchmark.measure(codecs.Jpeg(50), images[:1], mosaic=True)
+    assert point.rate_mosaic == point.rate_file.mean
+    assert point.psnr_mosaic == point.psnr.mean
+    assert benchmark.measure(codecs.Jpeg(50), images[:1]).rate_mosaic is None
+
+
+def test_a_trained_autoencoders_mosaic_has_one_header_before_payloads_that_differ(images):
+    codec = zoo.load_codec("cifar10-conv-16")
+    payloads = [codec.payload(stream) for stream in codec.encode(images)]
+    assert len(set(payloads)) == len(images)
+    expected = 8 * (8 + sum(map(len, payloads)) + 30) / (30 * 1024)
+    assert benchmark.measure(codec, images, mosaic=True).rate_mosaic == pytest.approx(expected)
+
+    class Half(codecs.Autoencoder):
+        def payload(self, stream):
+            return super().payload(stream)[::2]
+
+    with pytest.raises(AssertionError, match="the payloads in one file are not those of the single streams"):
+        benchmark.measure(Half(codec.model, codec.quantiser), images, mosaic=True)
+
+
+def test_batches_count_together_and_seconds_are_those_of_an_image(images, monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+
+    class Slow(codecs.Jpeg):
+        def encode(self, images):
+            clock.now += 2
+            return super().encode(images)
+
+        def decode(self, streams, **options):
+            clock.now += 3
+            return super().decode(streams, **options)
+
+    whole = benchmark.measure(codecs.Jpeg(50), images)
+    monkeypatch.setattr(benchmark, "time", clock)
+    point = benchmark.measure(Slow(50), images, batch_size=10)
+    assert (point.encode_seconds, point.decode_seconds) == pytest.approx((3 * 2 / 30, 3 * 3 / 30))
+    assert point.rate_file == whole.rate_file
+    assert point.psnr == whole.psnr
+
+
 def test_lossless_codecs_have_no_psnr(images):
     point = benchmark.measure(codecs.Png(), images[:3])
     assert (point.mse.mean, point.psnr, point.pooled_psnr, point.ssim.mean) == (0, None, None, pytest.approx(1))
@@ -95,6 +143,7 @@ def test_images_of_any_size_are_measured_and_small_ones_have_no_ssim(noise):
     large = noise(1, 1, 1, 1).expand(1, 1, 1025, 1024)  # above what is decoded unasked
     assert benchmark.measure(codecs.Png(), large, mosaic=True).mse.mean == 0
     assert benchmark.measure(codecs.Jpeg(50), noise(2, 1, 7, 40)).ssim is None
+    assert benchmark.measure(codecs.Jpeg(50), noise(2, 1, 11, 40)).ssim is not None
 
 
 def test_points_survive_json(tmp_path, images):
@@ -102,6 +151,8 @@ def test_points_survive_json(tmp_path, images):
     benchmark.write(tmp_path / "new" / "points.json", points, {"dataset": "cifar10"})
     assert benchmark.read(tmp_path / "new" / "points.json") == (points, {"schema": 1, "dataset": "cifar10"})
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["points.json"]
+    lines = (tmp_path / "new" / "points.json").read_text().splitlines()
+    assert lines[:3] == ["{", ' "schema": 1,', ' "dataset": "cifar10",'], "a line a value, so that changes can be read"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +165,12 @@ def test_other_json_is_refused_by_name(tmp_path, content):
         benchmark.read(file)
 
 
+def test_results_of_another_schema_are_refused_by_its_number(tmp_path):
+    (tmp_path / "points.json").write_text('{"schema": 2, "points": []}')
+    with pytest.raises(ValueError, match=r"got ValueError\('schema 2'\)$"):
+        benchmark.read(tmp_path / "points.json")
+
+
 def test_curves_rise_with_rate_and_leave_out_what_has_no_psnr(images):
     points = [
         benchmark.measure(codec, images[:5], mosaic=True) for codec in (codecs.Jpeg(80), codecs.Png(), codecs.Jpeg(20))
@@ -123,6 +180,9 @@ def test_curves_rise_with_rate_and_leave_out_what_has_no_psnr(images):
         assert curve == sorted(curve)
         assert len(curve) == 2
     assert benchmark.curve(points)[0] == (points[2].rate_shared.mean, points[2].psnr.mean)
+    assert benchmark.curve(points, "shared") == benchmark.curve(points)
+    assert benchmark.curve(points, "file")[0] == (points[2].rate_file.mean, points[2].psnr.mean)
+    assert benchmark.curve(points, "mosaic")[0] == (points[2].rate_mosaic, points[2].psnr_mosaic)
     assert benchmark.curve([replace(points[0], rate_mosaic=None)], "mosaic") == []
     with pytest.raises(ValueError, match="expected an accounting out of"):
         benchmark.curve(points, "free")
@@ -255,6 +315,26 @@ def test_hulls_join_the_series_of_a_codec_and_all_autoencoders(images):
     assert curves.psnr_at(hulls["JPEG"], 1.5) == pytest.approx(23.5)
     assert curves.psnr_at(hulls["JPEG"], 0.99) is None
     assert curves.psnr_at(hulls["autoencoder"], 7.0) == 18.0
+
+
+def test_hulls_are_of_the_accounting_that_was_asked_for(images):
+    points = [benchmark.measure(codecs.Jpeg(quality), images[:5], mosaic=True) for quality in (20, 80)]
+    for accounting in benchmark.ACCOUNTINGS:
+        assert benchmark.hulls({"jpeg": points}, accounting) == {"JPEG": benchmark.curve(points, accounting)}
+    assert len({benchmark.hulls({"jpeg": points}, name)["JPEG"][0] for name in benchmark.ACCOUNTINGS}) == 3
+
+
+@pytest.mark.parametrize(
+    ("series", "codec"),
+    [
+        ("jpeg-420-flat", "JPEG"),
+        ("residual-64", "autoencoder"),
+        ("learned", "learned codec"),
+        ("learned-slow", "learned codec, slow"),
+    ],
+)
+def test_a_series_counts_for_a_codec(series, codec):
+    assert benchmark.codec_of(series) == codec
 
 
 def test_a_folder_of_results_is_read_by_series(tmp_path, images):

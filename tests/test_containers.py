@@ -1,3 +1,4 @@
+import re
 import struct
 import zlib
 
@@ -171,3 +172,171 @@ def test_any_bytes_are_split_or_refused(data, count):
         return
     assert len(streams) == count
     assert sum(map(len, streams)) <= len(data)
+
+
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + bytes(4)
+
+
+def box(kind, body):
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def tile_part(packets, length=None):
+    length = 14 + len(packets) if length is None else length
+    return b"\xff\x90\x00\x0a" + bytes(2) + struct.pack(">I", length) + bytes(2) + b"\xff\x93" + packets
+
+
+def codestream(*parts):
+    return b"\xff\x4f\xff\x51\x00\x14" + bytes(18) + b"".join(parts)
+
+
+JPEG, PNG, FTYP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", box(b"ftyp", b"avif")
+RIFF = b"RIFF" + bytes(4) + b"WEBP"
+
+
+@pytest.mark.parametrize(
+    ("parser", "stream", "message"),
+    [
+        ("jpeg", b"GIF89a", "expected a JPEG file to begin with ff d8, got 47 49"),
+        ("jpeg", JPEG, "expected a JPEG marker at byte 2, got the end"),
+        ("jpeg", JPEG + b"\xff", "expected a JPEG marker at byte 2, got ff"),
+        ("jpeg", JPEG + b"abc", "expected a JPEG marker at byte 2, got 61 62"),
+        ("jpeg", JPEG + b"\xff\xe0\x00", "expected a JPEG segment at byte 2, got the end of the file"),
+        ("jpeg", JPEG + b"\xff\xe0\x00\x02", "expected a JPEG marker at byte 6, got the end"),
+        (
+            "jpeg",
+            JPEG + b"\xff\xda\x00\x02scan\xff\x00",
+            "expected a marker after the JPEG scan, got the end of the file",
+        ),
+        ("png", b"GIF89a" + bytes(9), "expected a PNG signature, got 47 49 46 38 39 61 00 00"),
+        (
+            "png",
+            PNG + b"\xff\xff\xff\xffIDATab",
+            "expected a chunk of 4294967295 bytes at byte 8, got 2 bytes",
+        ),
+        ("webp", b"RIFF1234WAVE56", "expected RIFF ... WEBP, got 52 49 46 46 31 32 33 34 57 41 56 45"),
+        ("webp", RIFF + b"ICCP" + bytes(4), "expected a VP8 or VP8L chunk in the WebP file, got none"),
+        (
+            "webp",
+            RIFF + b"VP8 \xff\xff\xff\xffab",
+            "expected a chunk of 4294967295 bytes at byte 12, got 2 bytes",
+        ),
+        ("avif", bytes(12), "expected an ftyp box, got 00 00 00 00"),
+        ("avif", FTYP, "expected an mdat box in the AVIF file, got none"),
+        ("avif", FTYP + b"abc", "expected a box at byte 12, got the end of the file"),
+        (
+            "avif",
+            FTYP + b"\xff\xff\xff\xffmdat",
+            "expected a box of 4294967295 bytes at byte 12, got 8 bytes",
+        ),
+        ("avif", FTYP + b"\0\0\0\x04mdat", "expected a box of 4 bytes at byte 12, got 8 bytes"),
+        ("avif", FTYP + b"\0\0\0\x09mdat", "expected a box of 9 bytes at byte 12, got 8 bytes"),
+        ("jpeg2000", b"GIF89a", "expected a JPEG 2000 codestream, ff 4f ff 51, got 47 49 46 38"),
+        ("jpeg2000", codestream(), "expected a tile-part in the JPEG 2000 codestream, got its end"),
+        (
+            "jpeg2000",
+            codestream(tile_part(b"abc", 0x0100_0011)),
+            "expected a tile-part of 16777233 bytes at byte 24, got 17 bytes",
+        ),
+        (
+            "jpeg2000",
+            codestream(tile_part(b"abc").replace(b"\x93", b"\x00"), tile_part(b"abc")),
+            "expected a tile-part of 17 bytes at byte 24, got 34 bytes",
+        ),
+        (
+            "jpeg2000",
+            codestream(b"\xff\x90\xff\x93" + bytes(2) + struct.pack(">I", 13) + bytes(9)),
+            "expected a tile-part of 13 bytes at byte 24, got 19 bytes",
+        ),
+        ("jpeg2000 size", b"GIF89a", "expected a JPEG 2000 codestream, ff 4f ff 51, got 47 49 46 38"),
+        ("jpegxl size", b"GIF89a", "expected a JPEG XL codestream, ff 0a, got 47 49"),
+    ],
+)
+def test_a_parser_says_what_it_expected_where_and_what_came(parser, stream, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PARSERS[parser](stream)
+
+
+def test_jpeg_segments_of_any_length_are_no_payload():
+    scan = b"a\xff\xd0b\xff\xd7c"
+    assert containers.jpeg_payload(jpeg((0xE1, bytes(300)), (0xE2, b""), scan=scan), huffman_tables=True) == scan
+    behind = jpeg((0xE0, b"JFIF"), scan=b"one\xff\xd8\x00\x04xx")  # no restart: a segment that ends the scan
+    assert containers.jpeg_payload(behind, huffman_tables=False) == b"one"
+
+
+def test_riff_pads_odd_chunks_alone_and_the_last_may_be_empty():
+    even = RIFF + b"ICCP\x02\0\0\0ab" + b"VP8L\x07\0\0\0\x2fsizeab"
+    assert containers.webp_payload(even) == b"ab"
+    assert containers.webp_payload(RIFF + b"VP8L\0\0\0\0") == b""
+    assert containers.png_payload(PNG + png_chunk(b"IDAT", b"")) == b""
+
+
+@pytest.mark.parametrize(
+    ("units", "payload"),
+    [
+        (b"\x12\0", b""),  # nothing but a delimiter
+        (b"\x12\0\xff", b"\xff"),
+        (b"\x12\0\x12", b"\x12"),  # a unit whose length is missing
+        (b"\x08\x01ab", b"\x08\x01ab"),  # a sequence header without length
+        (b"\x09\x01ab", b"\x09\x01ab"),
+        (b"\x0a\x80" + bytes(140), b"\x0a\x80" + bytes(140)),  # its length takes more than a byte
+    ],
+)
+def test_only_units_with_a_short_length_of_their_own_are_left_off_an_avif_payload(units, payload):
+    assert containers.avif_payload(FTYP + box(b"mdat", units)) == payload
+
+
+def test_avif_payload_joins_mdat_boxes_and_the_last_box_may_have_no_length():
+    assert containers.avif_payload(FTYP + box(b"mdat", b"one") + box(b"mdat", b"")) == b"one"
+    assert containers.avif_payload(FTYP + box(b"mdat", b"one") + b"\0\0\0\0mdattwo") == b"onetwo"
+
+
+def test_jpeg2000_tile_parts_of_any_length():
+    marker = b"\xff\x64\x01\x2e" + bytes(300)
+    assert containers.jpeg2000_payload(codestream(marker, tile_part(b"a\xff\x93b"))) == b"a\xff\x93b"
+    assert containers.jpeg2000_payload(codestream(tile_part(b""), tile_part(b"two"))) == b"two"
+    assert containers.jpeg2000_payload(codestream(tile_part(b"all", 0), b"\xff\xd9")) == b"all"  # up to the end
+
+
+def test_jpeg2000_sizes_are_without_sign_and_never_negative():
+    def stream(*fields):
+        return b"\xff\x4f\xff\x51\x00\x14" + bytes(2) + struct.pack(">IIII", *fields)
+
+    assert containers.jpeg2000_size(stream(1 << 31, 3 << 30, 0, 1)) == ((3 << 30) - 1, 1 << 31)
+    assert containers.jpeg2000_size(stream(5, 6, 7, 8)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ([(1, 1), (3, 5), (0, 3), (4, 5)], (32, 40)),
+        *[
+            ([(0, 1), (select, 2), (height - 1, bits), (0, 3), (select, 2), (6, bits)], (height, 7))
+            for select, (bits, height) in enumerate([(9, 300), (13, 8000), (18, 200_000), (30, 1 << 29)])
+        ],
+        *[
+            ([(0, 1), (0, 2), (360 - 1, 9), (ratio, 3)], (360, width))
+            for ratio, width in enumerate([360, 432, 480, 540, 640, 450, 720], start=1)
+        ],
+        ([(0, 1), (0, 2), (10 - 1, 9), (3, 3)], (10, 13)),
+    ],
+)
+def test_jpegxl_sizes_of_every_kind_laid_out_by_hand(fields, size):
+    bits = at = 0
+    for value, count in fields:
+        bits |= value << at
+        at += count
+    found = containers.jpegxl_size(b"\xff\x0a" + bits.to_bytes(12, "little"))
+    assert found == size
+    assert all(isinstance(side, int) for side in found)
+
+
+def test_streams_of_all_lengths_are_split_again():
+    streams = [bytes([index]) * length for index, length in enumerate((127, 128, 129, 300, 16_383, 16_384, 2_100_000))]
+    assert containers.split(containers.join(streams), len(streams)) == streams
+    assert containers.split(b"\x80\x80\x80\x80\x00", 1) == [b""]
+    with pytest.raises(ValueError, match=r"^expected 1 streams, got 0 in 6 bytes$"):
+        containers.split(b"\x80\x80\x80\x80\x80\x00", 1)
+    with pytest.raises(ValueError, match=r"^expected 3 bytes in 1 streams, got 2$"):
+        containers.split(b"\x02a", 1)

@@ -1,0 +1,60 @@
+"""The loop of benchmarks/fuzz.py finds what it is there to find, and no busy machine."""
+
+import multiprocessing
+import sys
+import time
+
+import fuzz
+import pytest
+
+
+@pytest.fixture
+def fuzzed(monkeypatch, tmp_path):
+    """Feed inputs to a function, with seconds that are short; return the row of the table."""
+
+    def run(target, count=30):
+        rows = []
+        monkeypatch.setattr(fuzz, "targets", lambda: {"own": lambda: ([bytes(range(200))], target)})
+        monkeypatch.setattr(fuzz, "SECONDS", 0.2)
+        monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)
+        current, length = multiprocessing.RawArray("c", fuzz.LONGEST), multiprocessing.RawValue("l", 0)
+        fuzz.run("own", count, 0, current, length, type("Pipe", (), {"send": staticmethod(rows.append)}))
+        return rows[0]
+
+    return run
+
+
+def test_refusals_are_counted_and_other_errors_are_findings(fuzzed, tmp_path):
+    def target(content):
+        if content != bytes(range(200)):
+            raise (ValueError if len(content) < 200 else KeyError)("no")
+
+    row = fuzzed(target)
+    assert 0 < row["refused"] < 30
+    assert row["refused"] + len(row["findings"]) == row["inputs"] == 30
+    assert {finding.split(":")[0] for finding in row["findings"]} == {"KeyError('no')"}
+    assert all((tmp_path / finding.split(": ")[1]).is_file() for finding in row["findings"])
+
+
+def test_an_input_that_is_always_slow_is_a_finding_and_one_that_once_was_is_none(fuzzed):
+    seen = []
+
+    def target(content):
+        seen.append(content)
+        if len(seen) in (5, 8):  # a busy machine
+            time.sleep(0.3)
+
+    row = fuzzed(target)
+    assert (row["measured_again"], row["findings"]) == (2, [])
+    assert len(seen) == 1 + 30 + 2
+    assert row["longest_seconds"] < 0.2
+    row = fuzzed(lambda content: time.sleep(0.3 * (len(content) != 200)), 10)
+    assert row["measured_again"] == len(row["findings"]) > 0
+    assert all(finding.startswith("0.3") for finding in row["findings"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the peak of memory as Linux does")
+def test_a_target_that_takes_much_memory_is_a_finding(fuzzed):
+    row = fuzzed(lambda content: bytearray(80 << 20), 3)
+    assert len(row["findings"]) == 3
+    assert row["largest_growth_mib"] > 64
