@@ -153,6 +153,23 @@ def test_training_goes_on_after_one_process_was_killed(what, both, tmp_path):
     assert equal(weights, straight[0])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["aelib.pretrain", "mnist-dense-2", "--epochs", "1"],
+        ["aelib.train_codec", "mnist", "--steps", "2", "--batch", "2", "--device", "cpu"],
+    ],
+)
+def test_the_commands_write_once_under_a_launcher(command, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    places = ["--runs", str(tmp_path / "runs"), "--folder", str(tmp_path), "--source", "sample"]
+    run = subprocess.run([*launcher, *command, *places], timeout=SECONDS, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    (card,) = [json.loads(file.read_text()) for file in tmp_path.glob("*.json")]
+    assert card["recipe"]["batch_size"] == 2 * (2 if "steps" in card["recipe"] else 64)
+    assert len([line for line in run.stdout.splitlines() if "epoch" in line or "step " in line]) == 1
+
+
 def test_one_process_goes_on_where_two_were(both, tmp_path):
     shutil.copy(both("conv")[0] / "run.pt", tmp_path / "run.pt")
     model, _ = run("conv", 2, tmp_path / "run.pt", pytest.fail, seed=3)
