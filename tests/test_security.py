@@ -1,0 +1,251 @@
+"""A file from elsewhere runs no pickle and no code, reaches no shell and no path out of an archive; no network."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from aelib import benchmark, codecs, data, files, sources, tables, train_codec, train_rate, zoo
+from aelib.learned import Design, Model
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = ROOT / "tests" / "offline"
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pandas"}
+CODE = {"eval", "exec", "compile", "__import__"}
+SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+UNPACKS = {"extract", "extractall", "unpack_archive"}
+# A function, and the argument without which it would open a pickle.
+SAFE = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+
+
+def shipped():
+    """All Python that is shipped or run: name and source."""
+    for folder in ("aelib", "benchmarks", "notebooks"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            yield str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = nbformat.read(file, as_version=4).cells
+        yield file.name, "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def dangers(source):
+    """What in the source could run what a file or a text says."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name for name in names if name.split(".")[0] in PICKLES)
+        if not isinstance(node, ast.Call):
+            continue
+        name, keywords = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+        if name in CODE | SHELLS or name.split(".")[-1] in UNPACKS:
+            yield name
+        option, value = SAFE.get(name.replace("numpy.", "np."), (None, None))
+        if option and getattr(keywords.get(option), "value", None) is not value:
+            yield f"{name} without {option}={value}"
+        line = name.startswith("subprocess.") and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
+        if line or "shell" in keywords:
+            yield f"{name} with a line for a shell"
+
+
+SHIPPED = dict(shipped())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_code_runs_what_a_file_says(name):
+    assert list(dangers(SHIPPED[name])) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(file)",
+        "torch.load(file, weights_only=False)",
+        "numpy.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "eval(text)",
+        "os.system(text)",
+        "subprocess.run('ls', check=True)",
+        "subprocess.run(f'ls {x}', check=True)",
+        "subprocess.run(['ls'], shell=True, check=True)",
+        "archive.extractall(folder)",
+    ],
+)
+def test_a_danger_is_found(source):
+    assert len(list(dangers(source))) == 1
+
+
+# --- pickles in the place of every file that is read
+
+
+class Malicious:
+    """Unpickled, it opens the file `victim` for writing."""
+
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return open, (str(self.victim), "w")
+
+
+def as_torch(bad):
+    torch.save({"settings": bad, "history": [bad], "average": bad}, stream := io.BytesIO())
+    return stream.getvalue()
+
+
+def as_npz(bad):
+    np.savez(stream := io.BytesIO(), **{key: np.array([bad], dtype=object) for key in data.SHA256["mnist"]})
+    return stream.getvalue()
+
+
+def resume(file):
+    model = Model(Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4))
+    few = data.load("mnist", "train", source="sample").images[:4]
+    train_rate.fit(model, few, few, train_rate.Settings(steps=1, batch_size=2), device="cpu", checkpoint=file)
+
+
+def from_weights(name, suffix, field, load):
+    """Load weights or tables whose card says the malicious file's own hash."""
+
+    def read(file):
+        folder, content = file.parent, file.read_bytes()
+        for other in zoo.WEIGHTS.glob(f"{name}.*"):
+            (folder / other.name).write_bytes(other.read_bytes())
+        card = json.loads((folder / f"{name}.json").read_text())
+        (folder / f"{name}.json").write_text(json.dumps({**card, field: hashlib.sha256(content).hexdigest()}))
+        (folder / f"{name}{suffix}").write_bytes(content)
+        load(folder)
+
+    return read
+
+
+def in_place(name, load):
+    """Load with the malicious file under the given name."""
+
+    def read(file):
+        file.replace(file.parent / name)
+        load(file.parent)
+
+    return read
+
+
+def codec(folder):
+    zoo.load_codec("mnist-conv-4", folder=folder)
+
+
+def learned_codec(folder):
+    zoo.load_learned("mnist", folder=folder)
+
+
+LOADERS = {
+    "checkpoint for rate": resume,
+    "beginning of a codec": train_codec._read,
+    "weights": from_weights("mnist-conv-4", ".safetensors", "sha256", codec),
+    "tables": from_weights("mnist-conv-4", ".tables.safetensors", "tables_sha256", codec),
+    "learned weights": from_weights("mnist-learned", ".safetensors", "sha256", learned_codec),
+    "card": in_place("mnist-conv-4.json", codec),
+    "learned card": in_place("mnist-learned.json", learned_codec),
+    "cached data": lambda file: data._read_cache(file, "mnist"),
+    "results": benchmark.read,
+    "sizes": lambda file: tables.read_sizes(file, "mnist"),
+    "photograph": lambda file: files.read_photograph(file.read_bytes()),
+    "stream": lambda file: codecs.Png().decode([file.read_bytes()]),
+    "learned stream": lambda file: zoo.learned_for(file.read_bytes()),
+}
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, as_torch, as_npz])
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
+def test_a_pickle_is_refused_and_not_run(loader, write, tmp_path):
+    victim, folder = tmp_path / "victim", tmp_path / "handed"
+    folder.mkdir()
+    (folder / "some.file").write_bytes(write(Malicious(victim)))
+    with pytest.raises(ValueError, match=r"."):
+        loader(folder / "some.file")
+    assert not victim.exists()
+
+
+def test_the_pickle_would_have_run(tmp_path):
+    pickle.loads(pickle.dumps(Malicious(tmp_path / "victim"))).close()
+    assert (tmp_path / "victim").exists()
+
+
+# --- archives
+
+
+def archive(*entries):
+    with tarfile.open(fileobj=(stream := io.BytesIO()), mode="w:gz") as made:
+        for entry, content in entries:
+            entry.size = len(content)
+            made.addfile(entry, io.BytesIO(content))
+    stream.seek(0)
+    return tarfile.open(fileobj=stream)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_only_plain_files_are_read_from_an_archive(kind):
+    entry = tarfile.TarInfo("package/data")
+    entry.type, entry.linkname = kind, "package/../secret"
+    with (
+        archive((tarfile.TarInfo("package/../secret"), b"secret"), (entry, b"")) as made,
+        pytest.raises(ValueError, match="expected a plain file package/data of at most"),
+    ):
+        sources._member(made, "package/data")
+
+
+def test_a_member_that_would_fill_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(sources, "MEMBER", 1000)
+    with archive((tarfile.TarInfo("package/data"), bytes(1001))) as made, pytest.raises(ValueError, match="1001 bytes"):
+        sources._member(made, "package/data")
+
+
+def test_the_members_of_the_mirrors_are_smaller_than_the_limit():
+    largest = max(60_000 * 28 * 28, 10_000 * 32 * 32 * 3)  # bytes: the training digits, or a batch of photographs
+    assert largest < sources.MEMBER <= 1 << 26
+
+
+# --- the network
+
+
+def test_the_notebooks_are_tested_without_a_network():
+    (line,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "--nbmake" in line]
+    assert f"PYTHONPATH=$(CURDIR)/{OFFLINE.relative_to(ROOT)} " in line
+
+
+def offline(code):
+    environment = {**os.environ, "PYTHONPATH": str(OFFLINE)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "socket.create_connection(('192.0.2.1', 80), timeout=1)",
+        "socket.getaddrinfo('example.org', 80)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'', ('192.0.2.1', 53))",
+    ],
+)
+def test_a_kernel_without_network_stops_at_the_first_attempt(code):
+    """Also where OSError is caught, as where data are looked for."""
+    run = offline(f"import socket\ntry:\n    {code}\nexcept OSError:\n    pass\n")
+    assert run.returncode == 1
+    assert "expected no network" in run.stderr
+
+
+def test_a_kernel_without_network_talks_to_itself():
+    code = (
+        "import socket\ns = socket.create_server(('127.0.0.1', 0))\nsocket.create_connection(s.getsockname()).close()"
+    )
+    assert offline(code).returncode == 0
