@@ -9,43 +9,13 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-
-
-class Whole(TorchFunctionMode):
-    """Lets code that calls ``torch.rand(len(share), ...)`` draw for the whole batch, and gives it its share.
-
-    Parameters
-    ----------
-    whole : int
-        The images of the batch of all processes.
-    own : slice
-        Those of this process.
-    """
-
-    def __init__(self, whole: int, own: slice) -> None:
-        super().__init__()
-        self.whole, self.own = whole, own
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call `func`, with another size and for a share of its result if it is `torch.rand`."""
-        if func is torch.rand:
-            return func(self.whole, *args[1:], **(kwargs or {}))[self.own]
-        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -136,6 +106,12 @@ class Crew:
             dist.all_reduce(summand)
         return summand
 
+    def add_up_gradients(self, loss: Tensor, model: nn.Module) -> Tensor:
+        """Replace a model's gradients by their sums over all processes, and return that of the loss."""
+        if self.alone:
+            return loss
+        return unpack(self.add_up(pack(loss, model.parameters())), model.parameters())
+
 
 def launched() -> Crew:
     """Return the processes that a launcher started, of which this is one, or this one alone."""
@@ -156,9 +132,3 @@ def unpack(row: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
     return loss[0]
-
-
-def like(own: Tensor, whole: int) -> Tensor:
-    """Return a tensor (whole, ...), not yet filled, of which the dense tensor `own` (n, ...) could be a share."""
-    strides = (own[0].numel(), *own.stride()[1:])  # as they lie in memory, which is the order of random numbers
-    return torch.empty_strided((whole, *own.shape[1:]), strides, dtype=own.dtype, device=own.device)

@@ -200,7 +200,7 @@ def _positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Train the models named on the command line, or all that are shipped."""
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
-    parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K, or without -K for all its sizes")
+    parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
     parser.add_argument("--epochs", type=_positive, help="instead of the recipe's number")
     parser.add_argument("--seed", type=int, default=0, help="another order of the images and another start")
     parser.add_argument("--jobs", type=_positive, help="processes at a time; by default one a GPU, or one a CPU core")
@@ -208,8 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
-    sizes = {name: [f"{name}-{size}" for size in found] for name, found in FAMILIES.items()}
-    names = [name for one in given.names for name in sizes.get(one, [one])] or all_names()
+    names = given.names or all_names()
     try:
         for name in names:
             _parse(name)

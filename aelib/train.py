@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -167,18 +166,16 @@ def _train_epoch(
             x = im.to_float(images[batch[own]].to(device)).contiguous(memory_format=torch.channels_last)
             if settings.flips:
                 x = torch.where(flipped[batch[own]].to(device)[:, None, None, None], x.flip(3), x)
-            with nullcontext() if crew.alone else distributed.Whole(len(batch), own):
-                loss = LOSSES[settings.loss](model.logits(x), x, model.squash)
+            model.share = (len(batch), own)
+            loss = weight * LOSSES[settings.loss](model.logits(x), x, model.squash)
             optimizer.zero_grad(set_to_none=True)
-            loss = loss if crew.alone else weight * loss
             loss.backward()  # type: ignore[no-untyped-call]
-            if not crew.alone:
-                summed = crew.add_up(distributed.pack(loss, model.parameters()))
-                loss = distributed.unpack(summed, model.parameters())
+            loss = crew.add_up_gradients(loss, model)
             optimizer.step()
             if "average" in parts:
                 parts["average"].update_parameters(model)
             total += loss.detach() * len(batch)
+    model.share = None
     return float(total) / len(images)
 
 

@@ -188,16 +188,6 @@ def _switch(settings: Settings) -> int:
     return round(settings.steps * (1 - settings.hard))
 
 
-def _noisy(generator: torch.Generator, whole: int, own: slice) -> prior.Rounding:
-    """Return the rounding of `aelib.prior.noisy` for a share of a batch, with the noise that the whole has there."""
-
-    def rounding(residual: Tensor) -> tuple[Tensor, Tensor]:
-        noise = distributed.like(residual, whole).uniform_(-0.5, 0.5, generator=generator)[own]
-        return residual + noise, prior.hard(residual)[1]
-
-    return rounding
-
-
 def _gradients(
     model: learned.Model,
     optimizer: torch.optim.Optimizer,
@@ -217,15 +207,13 @@ def _gradients(
     places = torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)
     quality = places[own] * ((prior.LEVELS - 1) / count)
     shares, prices = prior.mixture(quality), model.design.price(quality)
-    noisy = prior.noisy(generator) if crew.alone else _noisy(generator, count, own)
     model.autocast = settings.bfloat16 and not final
     with torch.set_grad_enabled(not final):
         y = model.analyse(x, shares)
-    bits, latents = model.prior(y, shares, prior.hard if final else noisy)
+    bits, latents = model.prior(y, shares, prior.hard if final else prior.noisy(generator, (count, own)))
     each = search.costs(x, model.synthesise(latents, shares), bits, prices)
     middle = math.sqrt(model.design.low * model.design.high)
-    loss: Tensor = (each * (middle / prices).sqrt()).mean()
-    loss = loss if crew.alone else weight * loss
+    loss: Tensor = weight * (each * (middle / prices).sqrt()).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     model.autocast = False

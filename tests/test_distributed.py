@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aelib import distributed, learned, models, train, train_rate
+from aelib import distributed, learned, models, prior, train, train_rate
 
 SECONDS = 180  # far more than two processes take, even where other work goes on
 DESIGN = learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 1, 2, 4), hidden=4, halved=2)
@@ -197,21 +197,31 @@ def test_shares_are_the_whole_batch_once_and_never_empty(count, whole):
     assert sum(weight for _, weight in shares) == pytest.approx(1)
 
 
-def test_a_share_of_random_numbers_is_that_of_the_whole():
-    def drawn():
-        return torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+def test_a_share_loses_the_latents_that_it_would_lose_among_all():
+    model, x = models.build("ordered", 6, channels=1, size=28).train(), torch.rand(8, 1, 28, 28)
 
-    expected = torch.rand(8, 2, generator=torch.Generator().manual_seed(0))
-    with distributed.Whole(8, slice(3, 6)):
-        assert torch.equal(drawn(), expected[3:6])
-        assert torch.equal(torch.zeros(2), torch.tensor([0.0, 0.0])), "all else is as it was"
-    assert torch.equal(drawn(), expected.flatten()[:6].view(3, 2))
+    def latents(share, x):
+        torch.manual_seed(0)
+        model.share = share
+        with torch.no_grad():
+            return model.encode(x)
+
+    whole = latents(None, x)
+    assert (whole == 0).any()
+    assert torch.equal(latents((8, slice(3, 6)), x[3:6]) == 0, whole[3:6] == 0)
+    assert torch.equal(latents((8, slice(0, 8)), x), whole)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_noise_of_a_share_lies_in_memory_as_the_batch_does(count):
-    whole = torch.empty(6, 4, 2, 2).contiguous(memory_format=torch.channels_last)
-    assert distributed.like(whole[:count], 6).stride() == whole.stride()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_share_gets_the_noise_that_it_would_get_among_all(layout):
+    residual = torch.rand(6, 4, 2, 3).contiguous(memory_format=layout)
+
+    def charged(own, share=None):
+        return prior.noisy(torch.Generator().manual_seed(0), share)(own)[0]
+
+    noise = torch.empty_like(residual).uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(charged(residual), residual + noise)
+    assert torch.equal(charged(residual[2:5], (6, slice(2, 5))), (residual + noise)[2:5])
 
 
 def test_gradients_are_packed_and_unpacked():

@@ -105,13 +105,14 @@ def test_a_sweep_over_all_sizes_has_one_process_a_size_and_a_gpu_each(commands, 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert pretrain.main(["mnist-conv", *places]) == 0
-    assert sorted(command[3] for command, _ in run) == sorted(f"mnist-conv-{size}" for size in (2, 4, 8, 16, 32, 64))
+    names = [f"mnist-conv-{size}" for size in (2, 4, 8, 16, 32, 64)]
+    assert pretrain.main([*names, *places]) == 0
+    assert sorted(command[3] for command, _ in run) == sorted(names)
     assert {env["CUDA_VISIBLE_DEVICES"] for _, env in run} == {"0", "1", "2"}
     assert {env["OMP_NUM_THREADS"] for _, env in run} == {"4"}
     run.clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert pretrain.main(["mnist-conv", *places, "--jobs", "4"]) == 0
+    assert pretrain.main([*names, *places, "--jobs", "4"]) == 0
     assert {env["CUDA_VISIBLE_DEVICES"] for _, env in run} == {"5", "7"}
 
 
