@@ -101,7 +101,8 @@ def fit(
     target = crew.connect(pick_device(device))
     model.to(target).to(memory_format=torch.channels_last)  # the layout in which CPUs convolve fastest
     crew.begin_alike(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    fused = target.type != "mps"  # one pass over a parameter instead of six; Apple GPUs have it since PyTorch 2.5 alone
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=fused)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:
         averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
