@@ -14,13 +14,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import slider
 import training
+from jupyter_client.manager import run_kernel
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from aelib import codecs, data, metrics, models, train, zoo
 from aelib import images as im
 from aelib.codecs import Codec
-from aelib.widgets import BottleneckExplorer
 
 ROUNDS = 3
 EVERYTHING = "from aelib import benchmark, codecs, data, latent, learned, metrics, models, plots, train, widgets, zoo"
@@ -67,10 +67,11 @@ def similarity(few: int) -> tuple[int, float, float]:
 
 
 def moves() -> tuple[float, float]:
-    """Return the seconds of a move of the slider, and of a figure that is drawn anew as `interact` would."""
-    widget = BottleneckExplorer()
-    slider.moves(widget)  # fills the caches
-    own = median(slider.moves(widget)) / 1000
+    """Return the seconds of a move of the slider in a kernel, and of drawing a figure anew as `interact` would."""
+    with run_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"]) as client:
+        slider.ask(client, f"import json, sys; sys.path.insert(0, {str(slider.HERE)!r}); import slider")
+        slider.ask(client, "widget = slider.BottleneckExplorer(); slider.moves(widget)")  # fills the caches
+        own = median(slider.ask(client, "pass", "slider.moves(widget)")) / 1000
     images = data.load("cifar10", "test", source="sample").images[:8]
     model = zoo.load("cifar10-conv-64")
 

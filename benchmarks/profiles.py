@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def functions(work: Callable[[], Any]) -> list[Cost]:
     found.runcall(work)
     own: dict[str, float] = {}
     for (file, _, name), (_, _, seconds, *_) in pstats.Stats(found).stats.items():  # type: ignore[attr-defined]
-        label = name if file == "~" else f"{Path(file).stem}.{name}"
+        built_in = re.search(r"method '?([\w.]+)", name) if file == "~" else None
+        label = built_in[1] if built_in else f"{Path(file).stem}.{name}"
         own[label] = own.get(label, 0) + seconds
     return _largest(own)
 
