@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
+COMPRESSAI := .venv-compressai
+
 # What must not depend on versions; `make unit` runs it under the newest.
 OLDEST := .venv-oldest
-COMPRESSAI := .venv-compressai
 EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
 
 .PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training bench compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean

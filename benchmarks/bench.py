@@ -26,6 +26,7 @@ import psutil
 import record
 import throughput
 import together
+import torch
 import training
 
 from aelib import data, mapped, zoo
@@ -62,13 +63,17 @@ class Row:
 
 
 def train_rows(small: bool) -> Iterator[Row]:
-    """Compare `fit` with a plain loop and with its arithmetic alone, and two processes with one."""
+    """Compare `fit` with a plain loop and with its arithmetic alone."""
     for name, count in training.NAMES.items():
         speeds = training.measure(name, 256 if small else count, 1 if small else 3)["images_per_second"]
         loader = max((way for way in speeds if way.startswith("loader")), key=lambda way: speeds[way])
         peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
         for way, peer in peers.items():
             yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+
+
+def together_rows(small: bool) -> Iterator[Row]:
+    """Compare two processes with one that has their threads."""
     count, threads = 256 if small else 10_000, os.cpu_count() or 2
     two = together.measure(memory.NAME, count, 2, threads // 2)
     one = together.measure(memory.NAME, count, 1, threads)
@@ -146,7 +151,7 @@ def notebook_rows(small: bool) -> Iterator[Row]:
     yield Row.of("notebooks, in full", "all, when last executed", "s", sum(full.values()), "limit of all", FULL)
 
 
-SECTIONS = (train_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)
+SECTIONS = (train_rows, together_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)
 
 
 def missing() -> dict[str, str]:
@@ -154,6 +159,8 @@ def missing() -> dict[str, str]:
     found = {}
     if not importlib.util.find_spec("constriction"):
         found["coder_rows"] = "constriction is not installed: pip install constriction"
+    if torch.cuda.device_count() == 1:
+        found["together_rows"] = "two processes want two GPUs or none"
     if not memory.STATUS.exists():
         found["memory_rows"] = "peak memory is read from /proc, which this system lacks"
     if not factorized.PYTHON.exists():
