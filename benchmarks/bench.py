@@ -70,6 +70,8 @@ def train_rows(small: bool) -> Iterator[Row]:
         peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
         for way, peer in peers.items():
             yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+        half, whole = speeds["floor, bfloat16"], speeds["floor"]
+        yield Row.of("training", f"{name}, arithmetic in bfloat16", "images/s", half, "in float32", whole)
 
 
 def together_rows(small: bool) -> Iterator[Row]:

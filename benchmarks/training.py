@@ -66,7 +66,7 @@ def plain(name: str, images: Tensor, settings: train.Settings, workers: int) -> 
     return time.perf_counter() - start
 
 
-def floor(name: str, images: Tensor, settings: train.Settings) -> float:
+def floor(name: str, images: Tensor, settings: train.Settings, *, bfloat16: bool = False) -> float:
     """Return the seconds that forward and backward over as many batches take, all of them of the same images."""
     _, architecture, size = name.split("-")
     model = models.build(architecture, int(size)).to(train.pick_device()).to(memory_format=torch.channels_last).train()
@@ -74,7 +74,9 @@ def floor(name: str, images: Tensor, settings: train.Settings) -> float:
     x = im.to_float(batch).contiguous(memory_format=torch.channels_last)
     start = time.perf_counter()
     for _ in range(-(-len(images) // settings.batch_size)):
-        loss = LOSSES[settings.loss](model.logits(x), x, model.squash)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+            raw = model.decoder(model.encoder(x))
+        loss = LOSSES[settings.loss](raw.float(), x, model.squash)
         model.zero_grad()
         loss.backward()
     float(loss.detach())
@@ -89,15 +91,16 @@ def own(name: str, images: Tensor, settings: train.Settings) -> float:
 
 
 def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return images a second of all three, medians over rounds in which they take turns."""
+    """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
     count = min(count, len(images))
     settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
     loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
-    seconds: dict[str, list[float]] = {way: [] for way in ("fit", "floor", *loaders)}
+    seconds: dict[str, list[float]] = {way: [] for way in ("fit", "floor", "floor, bfloat16", *loaders)}
     for _ in range(rounds):
         seconds["fit"].append(own(name, images[:count], settings))
         seconds["floor"].append(floor(name, images[:count], settings))
+        seconds["floor, bfloat16"].append(floor(name, images[:count], settings, bfloat16=True))
         for way, workers in loaders.items():
             seconds[way].append(plain(name, images[:count], settings, workers))
     speed = {way: count / median(found) for way, found in seconds.items()}
