@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from aelib import images as im
-from aelib.prior import LEVELS, Prior, Rounding, mixed, mixture
+from aelib.prior import LEVELS, Prior, Rounding, mixed
 from aelib.residual import Residual, start_as_pca
 
+_SPREAD_IMAGES = 2000  # from which a new prior learns how the latents spread
 
 @dataclass(frozen=True)
 class Design:
@@ -169,15 +170,14 @@ class Model(nn.Module):
         x = im.to_float(im.padded(images, self.design.stride)) - 0.5
         if other is None:
             start_as_pca(self.encoder, self.decoder, x, seed=seed)
-        elif self._takes(other):
+        elif self._adopt(other):
             return
+        parts = torch.split(x[:_SPREAD_IMAGES] + 0.5, 500)
         with torch.no_grad():
-            middle = mixture(torch.tensor([(LEVELS - 1) / 2]))
-            parts = [self._run(self.encoder, part, middle) for part in torch.split(x, 500)]
-            spread = torch.cat(parts).std(dim=(0, 2, 3))
-        self.prior.expect(self.gain.detach().exp2() * spread)
+            levels = [torch.cat([self.analyse(part, level[None]) for part in parts]) for level in torch.eye(LEVELS)]
+        self.prior.expect(torch.stack([y.std(dim=(0, 2, 3)) for y in levels]))
 
-    def _takes(self, other: Mapping[str, Tensor]) -> bool:
+    def _adopt(self, other: Mapping[str, Tensor]) -> bool:
         """Take the weights of another model, and return whether its prior was among them."""
         own = self.state_dict()
         known = {name: value for name, value in other.items() if name in own and value.shape == own[name].shape}

@@ -111,8 +111,11 @@ def pictures(model: Autoencoder, latents: Tensor, *, batch_size: int = 20) -> Te
     """
     exact = copy.deepcopy(model).cpu().double()  # in two steps: Apple GPUs know no float64
     exact.to(memory_format=torch.channels_last)
-    parts = torch.split(latents.cpu().double(), batch_size)
-    return torch.cat([im.to_uint8(exact.decode(part)) for part in parts])
+    found = torch.empty(len(latents), model.channels, model.size, model.size, dtype=torch.uint8)
+    # Written in place: a small result kept between two batches would keep their memory from being used again.
+    for own, part in zip(torch.split(found, batch_size), torch.split(latents.cpu().double(), batch_size), strict=True):
+        own.copy_(im.to_uint8(exact.decode(part)))
+    return found
 
 
 @torch.enable_grad()
