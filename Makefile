@@ -56,7 +56,7 @@ peers: setup ## measure the entropy coder beside constriction and AVIF at other 
 	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py
 
-codec: setup ## train the learned codecs again, each in one run (ten minutes on a big GPU, a night and more on two cores; goes on where it was stopped)
+codec: setup ## train the learned codecs again, each in one run (for a GPU; goes on where it was stopped)
 	$(BIN)/python -m aelib.train_codec cifar10 --bfloat16
 	$(BIN)/python -m aelib.train_codec mnist --bfloat16
 

@@ -16,6 +16,7 @@ from aelib.residual import Residual, start_as_pca
 
 _SPREAD_IMAGES = 2000  # from which a new prior learns how the latents spread
 
+
 @dataclass(frozen=True)
 class Design:
     """What a model is built from.

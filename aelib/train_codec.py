@@ -117,7 +117,7 @@ def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
         last = stored["history"][-1]
         run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
-        return stored["average"], run
+        return stored["average"], {**run, "history": stored["history"]}
     except Exception as error:  # as in aelib.checkpoints
         raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
 

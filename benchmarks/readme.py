@@ -107,11 +107,14 @@ def learned_table(dataset: str) -> str:
         f"{card['seconds'] / 60:.0f} minutes ({card['hardware']}), {recipe['steps']:,} steps of "
         f"{recipe['batch_size']} images"
     )
-    if earlier := recipe["began_with"]:
-        text += (
-            f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} ({earlier['seconds'] / 60:.0f} "
-            f"minutes, {earlier['hardware']}; {earlier['remark']})"
-        )
+    earlier = recipe["began_with"]
+    while earlier:
+        about = [
+            f"{earlier['seconds'] / 60:.0f} minutes",
+            *(earlier[k] for k in ("hardware", "remark") if k in earlier),
+        ]
+        text += f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} ({'; '.join(about)})"
+        earlier = earlier.get("began_with")
     parts.append(text + ".")
     return "\n\n".join(parts)
 

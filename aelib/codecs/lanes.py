@@ -44,34 +44,41 @@ def _gathered(rows: Int64, shape: tuple[int, ...]) -> Int64:
 
 
 class _Squeezed:
-    """Which symbols of laid-out scales are coded, those that are not `FILLING`, and in which step of their lane."""
+    """Which symbols of scales (N, C, h, w) are coded, those that are not `FILLING`, and in which step of their lane.
+
+    `scales` are the coded ones step by step, (steps, lanes), with `FILLING` behind a lane's last.
+    """
 
     def __init__(self, scales: Int64) -> None:
-        self._lane, self._row = np.nonzero((scales != FILLING).T)
-        counts = np.bincount(self._lane, minlength=scales.shape[1])
+        laid = _laid(scales, FILLING)
+        self._lane, self._row = np.nonzero((laid != FILLING).T)
+        counts = np.bincount(self._lane, minlength=laid.shape[1])
         self._step = np.arange(len(self._lane)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self._laid, self._shape = scales.shape, (int(counts.max()), scales.shape[1])
+        self._laid, self._shape = laid.shape, (int(counts.max()), laid.shape[1])
+        self._whole, self.scales = scales.shape, self._together(laid, FILLING)
 
-    def together(self, rows: Int64, filling: int) -> Int64:
-        """Return the coded ones of laid-out values step by step, (steps, lanes), and `filling` behind a lane's last."""
+    def symbols(self, symbols: Int64) -> Int64:
+        """Return symbols (N, C, h, w) as the scales are, with 0 behind a lane's last."""
+        return self._together(_laid(symbols, 0), 0)
+
+    def _together(self, rows: Int64, filling: int) -> Int64:
         values = np.full(self._shape, filling)
         values[self._step, self._lane] = rows[self._row, self._lane]
         return values
 
     def apart(self, values: Int64) -> Int64:
-        """Undo `together`, with 0 for what is not coded."""
+        """Undo `symbols`, with 0 for what is not coded."""
         rows = np.zeros(self._laid, np.int64)
         rows[self._row, self._lane] = values[self._step, self._lane]
-        return rows
+        return _gathered(rows, self._whole)
 
 
 def write(prior: Integer, symbols: Int64, scales: Int64) -> list[bytes]:
     """Code symbols with the tables of their scales, both int64 (N, C, h, w), into N payloads, pass by pass."""
     own = lanes(symbols.shape[2] * symbols.shape[3])
-    laid = _laid(prior.ordered(scales, FILLING), FILLING)
-    squeezed = _Squeezed(laid)
-    rows = squeezed.together(_laid(prior.ordered(symbols, 0), 0), 0)
-    starts, frequencies, escaped = prior.intervals(rows, squeezed.together(laid, FILLING))
+    squeezed = _Squeezed(prior.ordered(scales, FILLING))
+    rows = squeezed.symbols(prior.ordered(symbols, 0))
+    starts, frequencies, escaped = prior.intervals(rows, squeezed.scales)
     encoder = Encoder(rows.shape[1], len(rows))
     for step, some in enumerate(escaped):
         encoder.encode(starts[step], frequencies[step])
@@ -102,11 +109,9 @@ class Reader:
 
     def read(self, scales: Int64) -> Int64:
         """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""
-        laid = _laid(scales, FILLING)
-        squeezed = _Squeezed(laid)
-        rows = squeezed.together(laid, FILLING)
-        found = np.empty_like(rows)
-        for step, own in enumerate(rows):
+        squeezed = _Squeezed(scales)
+        found = np.empty_like(squeezed.scales)
+        for step, own in enumerate(squeezed.scales):
             symbols, starts, frequencies, escaped = self._prior.find(self._decoder.target(), own)
             self._decoder.advance(starts, frequencies)
             if escaped.any():
@@ -115,4 +120,4 @@ class Reader:
                 self._decoder.advance(raw, np.ones_like(raw), at, ESCAPE_BITS)
                 symbols[at] = raw - (1 << ESCAPE_BITS >> 1)
             found[step] = symbols
-        return _gathered(squeezed.apart(found), scales.shape)
+        return squeezed.apart(found)
