@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
+COMPRESSAI := .venv-compressai
+
 # What must not depend on versions; `make unit` runs it under the newest.
 OLDEST := .venv-oldest
 EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training bench compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -72,6 +74,15 @@ training: setup ## time training beside a plain DataLoader loop, for results/tra
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/readme.py
 
+bench: setup ## measure speed, memory and their growth beside peers, for results/bench.json (minutes, on a machine that rests)
+	-$(BIN)/python -m pip install --quiet --only-binary :all: constriction
+	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/readme.py
+
+compressai: ## install CompressAI, a peer of `make bench`, in an environment of its own (Python 3.11 or 3.12; gigabytes)
+	$(PYTHON) -m venv $(COMPRESSAI)
+	$(COMPRESSAI)/bin/python -m pip install --only-binary :all: compressai
+
 fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader, for results/fuzz.json (an hour)
 	$(BIN)/python benchmarks/fuzz.py
 
@@ -115,4 +126,4 @@ readme: setup ## draw the tables of README.md from the weight cards and results
 	$(BIN)/python benchmarks/readme.py
 
 clean: ## remove the environment and caches, keep data, weights and results
-	rm -rf $(VENV) $(OLDEST) .venv-audit mutants .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info
+	rm -rf $(VENV) $(OLDEST) $(COMPRESSAI) .venv-audit mutants .mypy_cache .pytest_cache .ruff_cache build dist aelib.egg-info

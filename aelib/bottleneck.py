@@ -17,10 +17,17 @@ class Autoencoder(nn.Module):
         C, 1 (grey) or 3 (RGB).
     size : int
         Height and width of the square images in pixels; a multiple of 4.
+
+    Attributes
+    ----------
+    share : tuple of int and slice, optional
+        What `encode` gets, where several processes train on one batch: of how many images, and which. So what is
+        random is so for the whole batch, however it is shared out.
     """
 
     encoder: nn.Module
     decoder: nn.Module
+    share: tuple[int, slice] | None = None
 
     def __init__(self, latent_dim: int, channels: int = 3, size: int = 32) -> None:
         if not isinstance(latent_dim, int) or latent_dim < 1:

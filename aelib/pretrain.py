@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aelib import data, latent, metrics, models, quantise, residual, train, zoo
+from aelib import data, distributed, latent, metrics, models, quantise, residual, sweep, train, zoo
 
 SIZES = {
     "mnist-conv": (2, 4, 8, 16, 32, 64),
@@ -99,6 +95,8 @@ def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoe
 def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, source: str | None = None) -> zoo.Card:
     """Train one model, measure it on the test set, and write its weights and card.
 
+    Of several processes, see `aelib.train.fit`, the first one writes.
+
     Parameters
     ----------
     name : str
@@ -131,7 +129,9 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         checkpoint=runs / f"{name}.pt",
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
-    command = f"python -m aelib.pretrain {name}"
+    crew = distributed.launched()
+    launcher = "python" if crew.alone else f"torchrun --nproc-per-node {crew.count}"
+    command = f"{launcher} -m aelib.pretrain {name}"
     command += f" --epochs {settings.epochs}" if settings.epochs != recipe(name).epochs else ""
     command += f" --seed {settings.seed}" if settings.seed else ""
     command += f" --source {source}" if source else ""
@@ -148,7 +148,12 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         parameters=sum(p.numel() for p in model.parameters()),
         test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
         pca_mean_psnr=round(float(metrics.psnr(test.images, linear).mean()), 4),
-        recipe={**asdict(settings), "start": parent(name) or "own", "command": command},
+        recipe={
+            **asdict(settings),
+            "batch_size": settings.batch_size * crew.count,
+            "start": parent(name) or "own",
+            "command": command,
+        },
         history={
             "train_loss": [epoch.train_loss for epoch in history],
             "validation_loss": [epoch.validation_loss for epoch in history],
@@ -161,8 +166,9 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         hardware=f"{platform.machine()}, {torch.get_num_threads()} thread(s), {next(model.parameters()).device}",
         seconds=round(sum(epoch.seconds for epoch in history), 1),
     )
-    zoo.save(shipped, quantise.fit(shipped, training.images), facts, folder=folder)
-    print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
+    if crew.first:
+        zoo.save(shipped, quantise.fit(shipped, training.images), facts, folder=folder)
+        print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
 
 
@@ -191,28 +197,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _run_all(names: list[str], jobs: int, arguments: list[str]) -> int:
-    """Run one process per model, `jobs` at a time: small networks gain little from a second thread."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-
-    def run(name: str) -> int:
-        command = [sys.executable, "-m", "aelib.pretrain", name, *arguments]
-        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False).returncode
-
-    with ThreadPoolExecutor(jobs) as pool:
-        failed = [name for name, code in zip(names, pool.map(run, names), strict=True) if code != 0]
-    if failed:
-        print(f"failed: {', '.join(failed)}; run the command again to go on", file=sys.stderr)
-    return int(bool(failed))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train the models named on the command line, or all that are shipped."""
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
     parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
     parser.add_argument("--epochs", type=_positive, help="instead of the recipe's number")
     parser.add_argument("--seed", type=int, default=0, help="another order of the images and another start")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--jobs", type=_positive, help="processes at a time; by default one a GPU, or one a CPU core")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training checkpoints")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
@@ -229,6 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
             "the default holds the shipped weights"
         )
     if len(names) > 1:
+        if not distributed.launched().alone:
+            parser.error("under a launcher, whose processes train one model together, name one")
         passed = ["--runs", str(given.runs), "--folder", str(given.folder)]
         passed += ["--epochs", str(given.epochs)] if given.epochs else []
         passed += ["--seed", str(given.seed)] if given.seed else []
@@ -238,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
             data.load(dataset, "train", source=given.source)  # once, before the processes would race for it
         parents = {origin for name in names if (origin := parent(name)) is not None}
         rounds = [name for name in names if name in parents], [name for name in names if name not in parents]
-        return int(any([_run_all(some, given.jobs, passed) for some in rounds]))
+        return int(any([sweep.run(some, passed, jobs=given.jobs) for some in rounds]))
     chosen = recipe(names[0])
     settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed)
     make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)

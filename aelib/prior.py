@@ -42,12 +42,21 @@ def hard(residual: Tensor) -> tuple[Tensor, Tensor]:
     return kept, kept
 
 
-def noisy(generator: torch.Generator) -> Rounding:
-    """Return the rounding for training: uniform noise for the rate (Balle et al., 2017), `hard` for what is kept."""
+def noisy(generator: torch.Generator, share: tuple[int, slice] | None = None) -> Rounding:
+    """Return the rounding for training: uniform noise for the rate (Balle et al., 2017), `hard` for what is kept.
+
+    Parameters
+    ----------
+    generator : Generator
+    share : tuple of int and slice, optional
+        Of how many images the residuals are, and of which of them: they get the noise that they would have among all.
+    """
 
     def rounding(residual: Tensor) -> tuple[Tensor, Tensor]:
-        noise = torch.empty_like(residual, requires_grad=False).uniform_(-0.5, 0.5, generator=generator)
-        return residual + noise, hard(residual)[1]
+        whole, own = share or (len(residual), slice(None))
+        strides = (residual[0].numel(), *residual.stride()[1:])  # random numbers come in the order of memory
+        noise = torch.empty_strided((whole, *residual.shape[1:]), strides, dtype=residual.dtype, device=residual.device)
+        return residual + noise.uniform_(-0.5, 0.5, generator=generator)[own], hard(residual)[1]
 
     return rounding
 

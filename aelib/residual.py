@@ -208,7 +208,8 @@ class OrderedAutoencoder(ResidualAutoencoder):
         if not self.training:
             return latents
         # The square of a uniform number: short prefixes, which decide on the order, come up more often than long ones.
-        lengths = torch.rand(len(x), 1, device=x.device).square() * self.latent_dim
+        whole, own = self.share or (len(x), slice(None))
+        lengths = torch.rand(whole, 1, device=x.device)[own].square() * self.latent_dim
         return latents * (torch.arange(self.latent_dim, device=x.device) <= lengths)
 
 

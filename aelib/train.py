@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,69 +13,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from aelib import checkpoints
+from aelib import checkpoints, distributed
 from aelib import images as im
 from aelib.losses import LOSSES
 from aelib.models import Autoencoder
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "cosine": lambda rest: 0.5 * (1 + math.cos(math.pi * rest)),
-    "constant": lambda rest: 1.0,
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Attributes
-    ----------
-    epochs : int
-        Passes over the training images.
-    batch_size : int
-        Images per step.
-    learning_rate : float
-        Adam's peak learning rate, reached after `warmup` of all steps.
-    warmup : float
-        Share of all steps, in [0, 1), in which the learning rate rises linearly.
-    loss : {"mse", "bce", "psnr"}
-        Mean squared error of the pictures, or binary cross-entropy with logits, both means over all values; or the
-        negative mean over the images of their PSNR in dB.
-    seed : int
-        Fixes the order of the images, their flips and the random numbers of the model.
-    schedule : {"cosine", "constant"}
-        Whether the learning rate falls along half a cosine down to zero, or stays.
-    average : float
-        Decay of an exponential moving average of the weights, in [0, 1), which is what validation sees and the trained
-        model gets; 0 for none.
-    flips : bool
-        Mirror every other image, another choice in every epoch.
-    """
-
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    warmup: float = 0.05
-    loss: str = "mse"
-    seed: int = 0
-    schedule: str = "cosine"
-    average: float = 0.0
-    flips: bool = False
-
-    def __post_init__(self) -> None:
-        for name, got in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if not isinstance(got, int) or got < 1:
-                raise ValueError(f"expected whole {name} >= 1, got {got!r}")
-        if not (self.learning_rate > 0 and 0 <= self.warmup < 1):
-            raise ValueError(
-                f"expected learning_rate > 0 and 0 <= warmup < 1, got {self.learning_rate} and {self.warmup}"
-            )
-        if self.loss not in LOSSES:
-            raise ValueError(f"expected a loss out of {tuple(LOSSES)}, got {self.loss!r}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"expected a schedule out of {tuple(SCHEDULES)}, got {self.schedule!r}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"expected 0 <= average < 1, got {self.average!r}")
+from aelib.schedule import Settings as Settings
+from aelib.schedule import learning_rate as learning_rate
 
 
 @dataclass(frozen=True)
@@ -115,12 +58,17 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place and return one record per epoch.
 
+    Started by ``torchrun`` or ``accelerate launch``, the processes train one model together, each on `batch_size`
+    images a step: as one process does with as many times that. The first one writes the checkpoint and shows progress.
+
     Parameters
     ----------
     model : Autoencoder
         Left on its device of training, in eval mode.
     images, validation : Tensor
-        uint8, (N, C, H, W), kept as they are; batches are cut from them and turned to floats on the device.
+        uint8, (N, C, H, W), kept as they are; batches are cut from them and turned to floats on the device. The
+        training images may lie in a file (`aelib.mapped`); a GPU gets them all if they fill at most half of what is
+        free there.
     settings : Settings, optional
         The defaults of `Settings` where left out.
     device : str, optional
@@ -145,37 +93,38 @@ def fit(
     FloatingPointError
         A loss is no longer finite; the checkpoint is that of the epoch before.
     """
-    settings = settings or Settings()
     expected = (model.size, model.size)
     im.check(images, channels=model.channels, size=expected)
     im.check(validation, channels=model.channels, size=expected)
-    target = pick_device(device)
+    crew, settings = distributed.launched(), settings or Settings()
+    settings = replace(settings, batch_size=settings.batch_size * crew.count)
+    target = crew.connect(pick_device(device))
     model.to(target).to(memory_format=torch.channels_last)  # the layout in which CPUs convolve fastest
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    crew.begin_alike(model)
+    fused = target.type != "mps"  # one pass over a parameter instead of six; Apple GPUs have it since PyTorch 2.5 alone
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=fused)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:
         averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
         parts["average"] = AveragedModel(model, multi_avg_fn=averaging)
-    origin = {
-        "settings": asdict(settings),
-        "images": checkpoints.digest(images),
-        "validation": checkpoints.digest(validation),
-    }
-    found = checkpoint if checkpoint and checkpoint.exists() else None
+    origin: dict[str, Any] = {"settings": asdict(settings)}
+    if checkpoint:
+        origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
+    found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Epoch, target) if found else []
-    images = images.to(target)
+    images = _near(images, target)
     for number in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
-        train_loss = _train_epoch(parts, images, settings, number)
+        train_loss = _train_epoch(parts, images, settings, number, crew)
         validation_loss = evaluate(_averaged(parts), validation, loss=settings.loss)
         if not math.isfinite(train_loss + validation_loss):
             losses = f"{train_loss} in training and {validation_loss} in validation"
             raise FloatingPointError(f"expected finite losses in epoch {number}, got {losses}; lower learning_rate")
         rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
         history.append(Epoch(number, train_loss, validation_loss, rate, seconds))
-        if checkpoint:
+        if checkpoint and crew.first:
             checkpoints.save(checkpoint, parts, origin, [asdict(epoch) for epoch in history])
-        if progress:
+        if progress and crew.first:
             progress(history[-1])
     model.load_state_dict(_averaged(parts).state_dict())
     model.to(memory_format=torch.contiguous_format).eval()
@@ -188,8 +137,18 @@ def _averaged(parts: dict[str, Any]) -> Autoencoder:
     return found
 
 
-def _train_epoch(parts: dict[str, Any], images: Tensor, settings: Settings, number: int) -> float:
+def _near(images: Tensor, device: torch.device) -> Tensor:
+    """Return the images on the device, or as they are if they would fill more than half of a GPU's free memory."""
+    if device.type == "cuda" and 2 * images.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return images
+    return images.to(device)
+
+
+def _train_epoch(
+    parts: dict[str, Any], images: Tensor, settings: Settings, number: int, crew: distributed.Crew
+) -> float:
     model, optimizer = parts["model"], parts["optimizer"]
+    device = next(model.parameters()).device
     model.train()
     # Whatever is random depends on seed and epoch alone, so that a resumed run needs no state of a random generator.
     seed = settings.seed * 100_003 + number
@@ -197,36 +156,28 @@ def _train_epoch(parts: dict[str, Any], images: Tensor, settings: Settings, numb
     order = torch.randperm(len(images), generator=generator).to(images.device)
     flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
     batches = torch.split(order, settings.batch_size)
-    total = torch.zeros((), device=images.device)
-    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+    total = torch.zeros((), device=device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for index, batch in enumerate(batches):
             rate = learning_rate(settings, ((number - 1) * len(batches) + index) / (settings.epochs * len(batches)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            x = im.to_float(images[batch]).contiguous(memory_format=torch.channels_last)
+            own, weight = crew.share(len(batch))
+            x = im.to_float(images[batch[own]].to(device)).contiguous(memory_format=torch.channels_last)
             if settings.flips:
-                x = torch.where(flipped[batch][:, None, None, None], x.flip(3), x)
-            loss = LOSSES[settings.loss](model.logits(x), x, model.squash)
+                x = torch.where(flipped[batch[own]].to(device)[:, None, None, None], x.flip(3), x)
+            model.share = (len(batch), own)
+            loss = weight * LOSSES[settings.loss](model.logits(x), x, model.squash)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            loss = crew.add_up_gradients(loss, model)
             optimizer.step()
             if "average" in parts:
                 parts["average"].update_parameters(model)
             total += loss.detach() * len(batch)
+    model.share = None
     return float(total) / len(images)
-
-
-def learning_rate(settings: Settings, done: float) -> float:
-    """Return the learning rate after the share `done`, in [0, 1], of all steps.
-
-    >>> [round(learning_rate(Settings(learning_rate=1.0, warmup=0.5), done), 3) for done in (0.25, 0.5, 0.75, 1.0)]
-    [0.5, 1.0, 0.5, 0.0]
-    """
-    if done < settings.warmup:
-        return settings.learning_rate * done / settings.warmup
-    rest = (done - settings.warmup) / (1 - settings.warmup)
-    return settings.learning_rate * SCHEDULES[settings.schedule](rest)
 
 
 @torch.inference_mode()

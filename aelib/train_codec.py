@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import codecs, data, learned, train_rate, zoo
+from aelib import codecs, data, distributed, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
@@ -33,6 +33,8 @@ def make(
     begin: Path | None = None,
 ) -> codecs.Learned | None:
     """Train the codec of a data set and write its weights and card; None if `minutes` did not suffice.
+
+    Of several processes, see `aelib.train_rate.fit`, the first one writes.
 
     Parameters
     ----------
@@ -78,18 +80,25 @@ def make(
     )
     if history is None:
         return None
-    trained_on = next(model.parameters()).device
+    trained_on, crew = next(model.parameters()).device, distributed.launched()
     codec = codecs.Learned.of(model.cpu(), training.images[:500])
+    if not crew.first:
+        return codec
     facts = {
         "name": f"{dataset}-learned",
         "dataset": dataset,
         "design": learned.fields(model.design),
         "parameters": sum(value.numel() for value in model.parameters()),
-        "recipe": {**asdict(settings), "qualities": train_rate.QUALITIES, "began_with": earlier},
+        "recipe": {
+            **asdict(settings),
+            "batch_size": settings.batch_size * crew.count,
+            "qualities": train_rate.QUALITIES,
+            "began_with": earlier,
+        },
         "history": [asdict(look) for look in history],
         "data_sha256": data.SHA256[dataset] if full.source != "sample" else {},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}},
-        "hardware": _hardware(trained_on),
+        "hardware": (f"{crew.count} x " if crew.count > 1 else "") + _hardware(trained_on),
         "seconds": round(history[-1].seconds, 1),
     }
     zoo.save_learned(codec, facts, folder=folder)
@@ -118,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aelib.train_codec", description=__doc__)
     parser.add_argument("dataset", choices=list(learned.DESIGNS))
     parser.add_argument("--steps", type=int, help=f"and the number of images in each by default: {RECIPES}")
-    parser.add_argument("--batch", type=int, help="images a step")
+    parser.add_argument("--batch", type=int, help="images a step, in each process")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="its peak")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; for GPUs and new CPUs")

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import checkpoints, learned, metrics, prior, search, train
+from aelib import capture, checkpoints, distributed, learned, metrics, prior, schedule, search, train
 from aelib import images as im
 
 QUALITIES = (0.0, 2.0, 4.0, 7.0)  # that are looked at while training
 _PROBES = 2000
-_FIRST = 3  # steps before CUDA captures one, in which libraries choose their algorithms and Adam's state comes to be
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,15 @@ def fit(
 ) -> list[Look] | None:
     """Train `model` in place for bits per pixel + lambda * 255**2 * MSE and return the looks taken.
 
-    The loss of an image is divided by the root of its lambda, so that no end of the range outweighs the others.
+    The loss of an image is divided by the root of its lambda, so that no end of the range outweighs the others. Under
+    a launcher, the processes train one model together, as in `aelib.train.fit`.
 
     Parameters
     ----------
     model : Model
         Left on its device of training, in eval mode.
     images, validation : Tensor
-        uint8, (N, C, H, W); padded to sizes that the stride divides, as the codec does.
+        uint8, (N, C, H, W); padded to sizes that the stride divides, as the codec does. A GPU gets all of them.
     settings : Settings
     device : str, optional
         As in `aelib.train.pick_device`.
@@ -117,27 +117,37 @@ def fit(
     """
     for part in (images, validation):
         im.check(part, channels=model.design.channels)
-    target, start = train.pick_device(device), time.perf_counter()
+    crew, start = distributed.launched(), time.perf_counter()
+    settings = replace(settings, batch_size=settings.batch_size * crew.count)
+    target = crew.connect(train.pick_device(device))
     model.to(target).to(memory_format=torch.channels_last)
+    crew.begin_alike(model)
     decay = min(settings.average, 1 - 1 / (0.05 * settings.steps + 1))
     averaged = copy.deepcopy(model)
     rate = torch.tensor(settings.learning_rate, device=target)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=target.type == "cuda")
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "average": averaged}
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}
-    origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
-    found = checkpoint if checkpoint and checkpoint.exists() else None
+    if checkpoint:
+        origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
+    found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Look, target) if found else []
     before = history[-1].seconds if history else 0.0
-    images, validation = im.padded(images, model.design.stride).to(target), validation[:_PROBES].to(target)
+    if any(side % model.design.stride for side in images.shape[2:]):  # others, in a file perhaps, are not copied
+        images = im.padded(images, model.design.stride)
+    images, validation = images.to(target), validation[:_PROBES].to(target)
     generator = torch.Generator(target)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    schedule = train.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
+    rates_of = schedule.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
     averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
-    def take(final: bool) -> Tensor:
-        loss = _step(model, optimizer, images, settings, final, generator)
+    def gradients(final: bool) -> Tensor:
+        return _gradients(model, optimizer, images, settings, final, generator, crew)
+
+    def update(loss: Tensor) -> Tensor:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
         averaging(list(averaged.parameters()), list(model.parameters()), None)
         return loss
 
@@ -148,10 +158,10 @@ def fit(
             model.load_state_dict(averaged.state_dict())
             stepper = None
         if stepper is None:
-            stepper = _captured(partial(take, final), generator)
+            stepper = capture.stepper(partial(gradients, final), update, list(model.parameters()), generator, crew)
         # Whatever is random depends on seed and step alone, so that a resumed run needs no state of a generator.
         generator.manual_seed(settings.seed * 1_000_003 + step)
-        rate.fill_(train.learning_rate(schedule, (step + 1) / settings.steps))
+        rate.fill_(schedule.learning_rate(rates_of, (step + 1) / settings.steps))
         loss = stepper()
         if (step + 1) % every and step + 1 < settings.steps:
             continue
@@ -161,11 +171,12 @@ def fit(
         if not math.isfinite(look.loss + sum(rates)):
             raise FloatingPointError(f"expected a finite loss, got {look}; lower learning_rate")
         history.append(look)
-        if checkpoint:
+        if checkpoint and crew.first:
             checkpoints.save(checkpoint, parts, origin, [asdict(one) for one in history])
-        if progress:
+        if progress and crew.first:
             progress(look)
-        if time.perf_counter() - start > 60 * minutes and step + 1 < settings.steps:
+        late = time.perf_counter() - start > 60 * minutes
+        if crew.agreed(late, target) and step + 1 < settings.steps:
             return None
     model.load_state_dict(averaged.state_dict())
     model.to(memory_format=torch.contiguous_format).eval()
@@ -177,60 +188,34 @@ def _switch(settings: Settings) -> int:
     return round(settings.steps * (1 - settings.hard))
 
 
-def _captured(take: Callable[[], Tensor], generator: torch.Generator) -> Callable[[], Tensor]:
-    """Return what does as `take` does; on CUDA the thousands of small kernels of a step are launched as one graph."""
-    if generator.device.type != "cuda":
-        return take
-    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0  # type: ignore[no-untyped-call]
-    graph.register_generator_state(generator)
-    loss = torch.zeros((), device=generator.device)
-
-    def step() -> Tensor:
-        nonlocal taken, loss
-        taken += 1
-        if taken <= _FIRST:
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                loss = take()
-            torch.cuda.current_stream().wait_stream(stream)
-            return loss
-        if taken == _FIRST + 1:
-            with torch.cuda.graph(graph):
-                loss = take()
-        graph.replay()
-        return loss
-
-    return step
-
-
-def _step(
+def _gradients(
     model: learned.Model,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     settings: Settings,
     final: bool,
     generator: torch.Generator,
+    crew: distributed.Crew,
 ) -> Tensor:
-    """Take one step and return its loss; nothing in it waits for the device."""
+    """Leave a step's gradients in the model and return its loss, of both this process's summand; wait for nothing."""
     count, device = settings.batch_size, images.device
-    x = im.to_float(images[torch.randint(len(images), (count,), generator=generator, device=device)])
+    own, weight = crew.share(count)
+    x = im.to_float(images[torch.randint(len(images), (count,), generator=generator, device=device)[own]])
     if settings.flips:
-        flipped = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
+        flipped = torch.rand(count, 1, 1, 1, generator=generator, device=device)[own] < 0.5
         x = torch.where(flipped, x.flip(3), x)
     places = torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)
-    quality = places * ((prior.LEVELS - 1) / count)
+    quality = places[own] * ((prior.LEVELS - 1) / count)
     shares, prices = prior.mixture(quality), model.design.price(quality)
     model.autocast = settings.bfloat16 and not final
     with torch.set_grad_enabled(not final):
         y = model.analyse(x, shares)
-    bits, latents = model.prior(y, shares, prior.hard if final else prior.noisy(generator))
+    bits, latents = model.prior(y, shares, prior.hard if final else prior.noisy(generator, (count, own)))
     each = search.costs(x, model.synthesise(latents, shares), bits, prices)
     middle = math.sqrt(model.design.low * model.design.high)
-    loss: Tensor = (each * (middle / prices).sqrt()).mean()
+    loss: Tensor = weight * (each * (middle / prices).sqrt()).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
     model.autocast = False
     return loss.detach()
 

@@ -96,6 +96,23 @@ def constriction_row(symbols: entropy.Int64, tables: entropy.Tables) -> dict[str
     }
 
 
+def coded(name: str, count: int) -> tuple[entropy.Int64, entropy.Tables]:
+    """Return the symbols of some test images under a shipped model, and their tables."""
+    codec = zoo.load_codec(name)
+    images = data.load(name.split("-")[0], "test").images[:count]
+    symbols = codec.quantiser.symbols(models.codes(codec.model, images), codec.quality)
+    return symbols, codec.quantiser.at(codec.quality)
+
+
+def speeds(symbols: entropy.Int64, tables: entropy.Tables) -> dict[str, float]:
+    """Return how many symbols a second our own coder encodes and decodes."""
+    streams = entropy.encode(symbols, tables)
+    return {
+        "encode_symbols_per_second": symbols.size / seconds(lambda: entropy.encode(symbols, tables)),
+        "decode_symbols_per_second": symbols.size / seconds(lambda: entropy.decode(streams, tables)),
+    }
+
+
 def measure(name: str) -> dict[str, Any]:
     """Return the figures of one model."""
     codec = zoo.load_codec(name)
@@ -119,8 +136,7 @@ def measure(name: str) -> dict[str, Any]:
         "bytes": float(lengths.mean()),
         "bytes_over_shannon": float((lengths - shannon).mean()),
         "psnr_loss_db": float(floats - metrics.psnr(images, restored).mean()),
-        "encode_symbols_per_second": symbols.size / seconds(lambda: entropy.encode(symbols, tables)),
-        "decode_symbols_per_second": symbols.size / seconds(lambda: entropy.decode(streams, tables)),
+        **speeds(symbols, tables),
     }
 
 
@@ -131,18 +147,15 @@ def main() -> None:
     for name in zoo.names():
         row = measure(name)
         rows.append(row)
-        speeds = [f"{row[f'{way}_symbols_per_second'] / 1e6:7.2f} M/s" for way in ("encode", "decode")]
+        shown = [f"{row[f'{way}_symbols_per_second'] / 1e6:7.2f} M/s" for way in ("encode", "decode")]
         figures = f"{row['bytes']:7.2f} {row['bytes_over_shannon']:10.3f} B {row['psnr_loss_db']:7.3f} dB"
-        print(f"{name:16} {figures} {speeds[0]} {speeds[1]}", flush=True)
+        print(f"{name:16} {figures} {shown[0]} {shown[1]}", flush=True)
     content: dict[str, Any] = {
         "data_sha256": {name: data.SHA256[name]["x_test"] for name in data.CLASSES},
         "rows": rows,
     }
     if importlib.util.find_spec("constriction"):
-        codec = zoo.load_codec("cifar10-conv-64")
-        images = data.load("cifar10", "test").images[:1000]
-        symbols = codec.quantiser.symbols(models.codes(codec.model, images), codec.quality)
-        content["constriction"] = constriction_row(symbols, codec.quantiser.at(codec.quality))
+        content["constriction"] = constriction_row(*coded("cifar10-conv-64", 1000))
         print(f"constriction, cifar10-conv-64: {content['constriction']}")
     record.write(RESULTS, ("aelib", "numpy", "torch"), content)
 

@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+import bench_tables
 import matplotlib.pyplot as plt
 from PIL import Image
 
@@ -244,7 +245,7 @@ def write_sizes() -> None:
 def blocks() -> dict[str, str]:
     """Return what stands between the markers of README.md."""
     drawn = {"notebooks": notebook_table(), "coder": coder_table(), "avif": avif_note()}
-    drawn["training"] = training_note()
+    drawn |= {"training": training_note(), **bench_tables.blocks()}
     drawn |= {
         "throughput": throughput_table(),
         "photographs": photograph_table(),

@@ -2,7 +2,8 @@
 
 The plain loop is what most tutorials write: a torchvision-like Dataset that turns one array after the other into a PIL
 picture and a tensor, a DataLoader that shuffles and stacks them, and the same network, loss, optimiser and batch size,
-without channels last, and without the moving average and the mirroring that `fit` adds for the residual network. Both
+without channels last, and without the moving average and the mirroring that `fit` adds for the residual network. The
+floor is what the network's arithmetic takes: forward and backward over a batch that lies ready, and nothing else. All
 take turns in one process.
 """
 
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from aelib import data, models, pretrain, train
+from aelib import images as im
 from aelib.losses import LOSSES
 
 RESULTS = Path(__file__).parent.parent / "results" / "training.json"
@@ -64,6 +66,23 @@ def plain(name: str, images: Tensor, settings: train.Settings, workers: int) -> 
     return time.perf_counter() - start
 
 
+def floor(name: str, images: Tensor, settings: train.Settings, *, bfloat16: bool = False) -> float:
+    """Return the seconds that forward and backward over as many batches take, all of them of the same images."""
+    _, architecture, size = name.split("-")
+    model = models.build(architecture, int(size)).to(train.pick_device()).to(memory_format=torch.channels_last).train()
+    batch = images[: settings.batch_size].to(train.pick_device())
+    x = im.to_float(batch).contiguous(memory_format=torch.channels_last)
+    start = time.perf_counter()
+    for _ in range(-(-len(images) // settings.batch_size)):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+            raw = model.decoder(model.encoder(x))
+        loss = LOSSES[settings.loss](raw.float(), x, model.squash)
+        model.zero_grad()
+        loss.backward()
+    float(loss.detach())
+    return time.perf_counter() - start
+
+
 def own(name: str, images: Tensor, settings: train.Settings) -> float:
     """Return the seconds that one epoch of `fit` takes; hardly any is validation."""
     _, architecture, size = name.split("-")
@@ -71,23 +90,28 @@ def own(name: str, images: Tensor, settings: train.Settings) -> float:
     return epoch.seconds
 
 
-def measure(name: str, count: int) -> dict[str, Any]:
-    """Return images a second of both, medians over rounds in which they take turns."""
+def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
+    count = min(count, len(images))
     settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
-    seconds: dict[str, list[float]] = {"fit": [], **{f"loader, {workers} workers": [] for workers in WORKERS}}
-    for _ in range(ROUNDS):
+    loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
+    seconds: dict[str, list[float]] = {way: [] for way in ("fit", "floor", "floor, bfloat16", *loaders)}
+    for _ in range(rounds):
         seconds["fit"].append(own(name, images[:count], settings))
-        for workers in WORKERS:
-            seconds[f"loader, {workers} workers"].append(plain(name, images[:count], settings, workers))
+        seconds["floor"].append(floor(name, images[:count], settings))
+        seconds["floor, bfloat16"].append(floor(name, images[:count], settings, bfloat16=True))
+        for way, workers in loaders.items():
+            seconds[way].append(plain(name, images[:count], settings, workers))
     speed = {way: count / median(found) for way, found in seconds.items()}
-    best = max(value for way, value in speed.items() if way != "fit")
+    best = max(speed[way] for way in loaders)
     whole = len(images) - data.VALIDATION_SIZE
     return {
         "model": name,
         "batch_size": settings.batch_size,
         "images_per_second": {way: round(value, 1) for way, value in speed.items()},
         "fit_over_loader": round(speed["fit"] / best, 3),
+        "fit_over_floor": round(speed["fit"] / speed["floor"], 3),
         "epoch_images": whole,
         "epoch_seconds": round(whole / speed["fit"], 1),
     }

@@ -99,6 +99,32 @@ def test_several_models_are_trained_in_processes(commands, folders, monkeypatch)
     assert {env["OMP_NUM_THREADS"] for _, env in run} == {"3"}
 
 
+def test_a_sweep_over_all_sizes_has_one_process_a_size_and_a_gpu_each(commands, folders, monkeypatch):
+    run, _ = commands
+    places = ["--runs", str(folders["runs"]), "--folder", str(folders["folder"]), "--source", "sample"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    names = [f"mnist-conv-{size}" for size in (2, 4, 8, 16, 32, 64)]
+    assert pretrain.main([*names, *places]) == 0
+    assert sorted(command[3] for command, _ in run) == sorted(names)
+    assert {env["CUDA_VISIBLE_DEVICES"] for _, env in run} == {"0", "1", "2"}
+    assert {env["OMP_NUM_THREADS"] for _, env in run} == {"4"}
+    run.clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert pretrain.main([*names, *places, "--jobs", "4"]) == 0
+    assert {env["CUDA_VISIBLE_DEVICES"] for _, env in run} == {"5", "7"}
+
+
+def test_processes_of_a_launcher_train_one_model(commands, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):
+        pretrain.main(["mnist-conv-2", "mnist-conv-4"])
+    assert "under a launcher" in capsys.readouterr().err
+    assert commands[0] == []
+
+
 def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples, monkeypatch):
     images, fit = samples["mnist", "train"].images[:15], quantise.fit
     epoch = train.Epoch(1, 0.5, 0.5, 1e-3, 1.0)

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "aelib"
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
     **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses", "cards"], 0),
+    **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned", "search"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
@@ -27,6 +28,7 @@ LAYERS = {
 }
 NEIGHBOURS = {
     ("files", "images"),
+    ("mapped", "images"),
     ("entropy", "range_coder"),
     ("guards", "containers"),
     ("data", "sources"),
@@ -36,6 +38,7 @@ NEIGHBOURS = {
 NEIGHBOURS |= {("models", "bottleneck"), ("models", "residual")}
 NEIGHBOURS |= {("exact", "prior"), ("train_rate", "train"), ("learned", "prior"), ("learned", "residual")}
 NEIGHBOURS |= {("search", "prior"), ("search", "learned")}
+NEIGHBOURS |= {("capture", "distributed"), ("schedule", "losses")}
 OWNERS = {
     "torchvision": "sources",
     "PIL": "files",

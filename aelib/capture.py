@@ -1,0 +1,78 @@
+"""Steps of training whose thousands of small kernels CUDA launches as one graph, or as two with an exchange between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from aelib import distributed
+
+_FIRST = 3  # steps before CUDA captures one, in which libraries choose their algorithms and Adam's state comes to be
+
+
+def captured(take: Callable[[], Tensor], generator: torch.Generator) -> Callable[[], Tensor]:
+    """Return what does as `take` does; on CUDA the thousands of small kernels of a step are launched as one graph."""
+    if generator.device.type != "cuda":
+        return take
+    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0  # type: ignore[no-untyped-call]
+    graph.register_generator_state(generator)
+    loss = torch.zeros((), device=generator.device)
+
+    def step() -> Tensor:
+        nonlocal taken, loss
+        taken += 1
+        if taken <= _FIRST:
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                loss = take()
+            torch.cuda.current_stream().wait_stream(stream)
+            return loss
+        if taken == _FIRST + 1:
+            with torch.cuda.graph(graph):
+                loss = take()
+        graph.replay()
+        return loss
+
+    return step
+
+
+def stepper(
+    gradients: Callable[[], Tensor],
+    update: Callable[[Tensor], Tensor],
+    parameters: Sequence[nn.Parameter],
+    generator: torch.Generator,
+    crew: distributed.Crew,
+) -> Callable[[], Tensor]:
+    """Return what takes a step and returns its loss.
+
+    Parameters
+    ----------
+    gradients : callable
+        Leaves gradients in the parameters and returns the loss; of both, this process's summand.
+    update : callable
+        Gets the loss, changes the parameters by their gradients, and returns the loss.
+    parameters : sequence of Parameter
+    generator : Generator
+        Of all random numbers, on the device of the training.
+    crew : Crew
+        The processes, which add up losses and gradients in between.
+    """
+    if crew.alone:
+        return captured(lambda: update(gradients()), generator)
+    row = torch.empty(0)
+
+    def first() -> Tensor:
+        nonlocal row
+        row = distributed.pack(gradients(), parameters)
+        return row
+
+    before = captured(first, generator)
+    after = captured(lambda: update(distributed.unpack(row, parameters)), generator)
+
+    def step() -> Tensor:
+        crew.add_up(before())
+        return after()
+
+    return step

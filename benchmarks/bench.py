@@ -1,0 +1,228 @@
+"""Speed, memory and their growth, each beside a peer in the same run, for ``results/bench.json``: ``make bench``.
+
+``--small`` tries out all of it on a few images and writes nothing. What is not to be had here is left out by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import costs
+import entropy
+import factorized
+import memory
+import profiles
+import psutil
+import record
+import throughput
+import together
+import torch
+import training
+
+from aelib import data, mapped, zoo
+from aelib.codecs import Codec
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "bench.json"
+PACKAGES = ("aelib", "torch", "torchvision", "numpy", "pillow", "scikit-image", "matplotlib")
+FAST, FULL = 180, 600  # seconds that all notebooks may take together
+OWN = ("autoencoder", "learned codec")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of ours and what a peer reaches in the same run, both in `unit`, and the first over the second."""
+
+    part: str
+    what: str
+    unit: str
+    own: float
+    peer: str
+    theirs: float
+    ratio: float
+
+    @classmethod
+    def of(cls, part: str, what: str, unit: str, own: float, peer: str, theirs: float) -> Row:
+        """Return the row of two figures."""
+        return cls(part, what, unit, own, peer, theirs, own / theirs)
+
+    def __str__(self) -> str:
+        """Return a line for the terminal."""
+        figures = f"{self.own:10,.4g} to {self.theirs:10,.4g} {self.unit:12} x {self.ratio:<8.3g}"
+        return f"{f'{self.part}: {self.what}':44} {figures} {self.peer}"
+
+
+def train_rows(small: bool) -> Iterator[Row]:
+    """Compare `fit` with a plain loop and with its arithmetic alone."""
+    for name, count in training.NAMES.items():
+        speeds = training.measure(name, 256 if small else count, 1 if small else 3)["images_per_second"]
+        loader = max((way for way in speeds if way.startswith("loader")), key=lambda way: speeds[way])
+        peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
+        for way, peer in peers.items():
+            yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+        half, whole = speeds["floor, bfloat16"], speeds["floor"]
+        yield Row.of("training", f"{name}, arithmetic in bfloat16", "images/s", half, "in float32", whole)
+
+
+def together_rows(small: bool) -> Iterator[Row]:
+    """Compare two processes with one that has their threads."""
+    count, threads = 256 if small else 10_000, os.cpu_count() or 2
+    two = together.measure(memory.NAME, count, 2, threads // 2)
+    one = together.measure(memory.NAME, count, 1, threads)
+    peer = f"one process, {threads} threads"
+    yield Row.of("training", f"{memory.NAME}, two processes", "images/s", two, peer, one)
+
+
+def codec_rows(small: bool) -> Iterator[Row]:
+    """Compare both codecs with picture formats at the nearest number of bytes, and with a published network."""
+    images = data.load("cifar10", "test").images[: 32 if small else throughput.BATCH]
+    own = zoo.load_learned("cifar10", throughput.QUALITY)
+    made: dict[str, Codec] = {"autoencoder": zoo.load_codec("cifar10-conv-64"), "learned codec": own}
+    made |= throughput.formats(images, throughput.mean_bytes(own, images))
+    found = {row["codec"]: row for row in throughput.measure(made, images, 1 if small else throughput.ROUNDS)}
+    if network := factorized.measure(len(images)):
+        size = f"{network['parameters'] / 1e6:.1f} million parameters"
+        found["CompressAI"] = {"setting": f"CompressAI {network['version']}, factorized prior, {size}", **network}
+    for kind in ("encode", "decode"):
+        for label in OWN:
+            for peer in [name for name in found if name not in OWN]:
+                speeds = [found[name][f"{kind}_images_per_second"] for name in (label, peer)]
+                yield Row.of(kind, label, "images/s", speeds[0], found[peer]["setting"], speeds[1])
+
+
+def coder_rows(small: bool) -> Iterator[Row]:
+    """Compare the entropy coder with constriction on the same symbols and tables."""
+    symbols, tables = entropy.coded("cifar10-conv-64", 50 if small else 1000)
+    own, peer = entropy.speeds(symbols, tables), entropy.constriction_row(symbols, tables)
+    for kind in ("encode", "decode"):
+        speeds = [found[f"{kind}_symbols_per_second"] / 1e6 for found in (own, peer)]
+        name = f"constriction {peer['version']}, a call an image"
+        yield Row.of(kind, "symbols alone", "M symbols/s", speeds[0], name, speeds[1])
+
+
+def cost_rows(small: bool) -> Iterator[Row]:
+    """Compare similarity, the slider and imports with what they would be without us."""
+    count, own, theirs = costs.similarity(10 if small else 200)
+    yield Row.of("SSIM", f"{count:,} images", "s", count / own, "scikit-image, an image a call", count / theirs)
+    own, theirs = costs.moves()
+    yield Row.of("slider", "a move over sizes seen before", "ms", 1e3 * own, "the figure drawn anew", 1e3 * theirs)
+    seconds = costs.imports()
+    yield Row.of("import", "torch, aelib", "s", seconds["aelib"], "torch", seconds["torch"])
+    yield Row.of("import", "torch, all modules of aelib", "s", seconds["modules"], "torch", seconds["torch"])
+
+
+def memory_rows(small: bool) -> Iterator[Row]:
+    """Compare the memory that training takes with that of a plain loop, and a mapped file with one that is read."""
+    count = 500 if small else 10_000
+    own, theirs = (memory.measure(kind, count)["peak_mb"] for kind in ("fit", "loader"))
+    peer = "Dataset, DataLoader, 0 workers"
+    yield Row.of("memory", f"{memory.NAME}, {count:,} images", "MB", own, peer, theirs)
+    count = 20_000 if small else 2_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "digits.npy"
+        mapped.write(file, memory.synthetic(count), count)
+        found = {kind: memory.measure(kind, file) for kind in ("mapped", "copied")}
+    for part, unit, key in (("memory", "MB", "peak_mb"), ("training", "s", "seconds")):
+        own, theirs = (found[kind][key] for kind in ("mapped", "copied"))
+        yield Row.of(part, f"an epoch of {count:,} digits, mapped", unit, own, "the same, read into memory", theirs)
+
+
+def notebook_rows(small: bool) -> Iterator[Row]:
+    """Compare the run times of notebooks, shortened now, in full when they were last executed, with their limits."""
+    sys.path.insert(0, str(ROOT / "notebooks"))
+    import execute
+
+    total = 0.0
+    for file in sorted(execute.HERE.glob("[0-9][0-9]_*.ipynb"))[: 1 if small else None]:
+        with contextlib.redirect_stdout(sys.stderr):
+            seconds = execute.execute(file)[1]
+        total += seconds
+        yield Row.of("notebook, shortened", file.stem, "s", seconds, "limit of all", FAST)
+    yield Row.of("notebooks, shortened", "all", "s", total, "limit of all", FAST)
+    full = json.loads(execute.TIMES.read_text(encoding="utf-8"))["seconds"]
+    yield Row.of("notebooks, in full", "all, when last executed", "s", sum(full.values()), "limit of all", FULL)
+
+
+SECTIONS = (train_rows, together_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)
+
+
+def missing() -> dict[str, str]:
+    """Return what cannot be measured here, and why."""
+    found = {}
+    if not importlib.util.find_spec("constriction"):
+        found["coder_rows"] = "constriction is not installed: pip install constriction"
+    if torch.cuda.device_count() == 1:
+        found["together_rows"] = "two processes want two GPUs or none"
+    if not memory.STATUS.exists():
+        found["memory_rows"] = "peak memory is read from /proc, which this system lacks"
+    if not factorized.PYTHON.exists():
+        found["CompressAI"] = "CompressAI is not installed: make compressai"
+    return found
+
+
+def ladder() -> dict[str, float]:
+    """Return the seconds that training all bottleneck autoencoders took, as their cards say, and what follows.
+
+    The residual networks begin with the ordered one, all others do not wait. A device of eight is taken to be as fast
+    as two cores were, so that what is left is the longest chain: an extrapolation, no measurement.
+    """
+    cores = {}
+    for dataset in data.CLASSES:
+        for name in zoo.names(dataset):
+            card = zoo.card(name)
+            cores[name] = card.seconds * int(card.hardware.split(", ")[1].split()[0])
+    chain = max(cores[name] for name in cores if "-ordered-" in name)
+    chain += max(cores[name] for name in cores if "-residual-" in name)
+    return {"models": len(cores), "two_cores_seconds": sum(cores.values()) / 2, "eight_devices_seconds": chain / 2}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="on a few images, without writing")
+    small = parser.parse_args().small
+    start, load, rows, left_out = time.perf_counter(), [psutil.getloadavg()[0]], [], missing()
+    for section in SECTIONS:
+        if section.__name__ in left_out:
+            continue
+        shortened = {"AELIB_FAST": "1", "AELIB_SOURCE": "sample"} if section is notebook_rows else {}
+        os.environ.update(shortened)
+        for row in section(small):
+            rows.append(asdict(row))
+            print(row, flush=True)
+        for name in shortened:
+            del os.environ[name]
+    print(*left_out.values(), sep="\n")
+    slopes = costs.growth(counts=(8, 16)) if small else costs.growth()
+    for one in slopes:
+        print(f"{one['work']}: grows as {one['size']} to the power of {one['slope']}", flush=True)
+    largest = profiles.measure(64 if small else 1000)
+    for work, found in largest.items():
+        print(f"{work}:", ", ".join(f"{cost['name']} {cost['percent']} %" for cost in found))
+    load.append(psutil.getloadavg()[0])
+    content = {
+        "source": data.load("cifar10", "test").source,
+        "load": load,
+        "seconds": round(time.perf_counter() - start, 1),
+        "rows": rows,
+        "left_out": list(left_out.values()),
+        "slopes": slopes,
+        "largest_costs": largest,
+        "ladder": ladder(),
+    }
+    if not small:
+        record.write(RESULTS, PACKAGES, content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The tables of README.md that are drawn from ``results/bench.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aelib import tables
+
+RESULTS = Path(__file__).parent.parent / "results" / "bench.json"
+ALONE = "notebook, shortened"  # rows of single notebooks, whose sum follows
+SIZES = ("images", "pixels", "K")
+
+
+def read() -> dict[str, Any]:
+    """Return what ``make bench`` wrote."""
+    stored: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return stored
+
+
+def figure(value: float) -> str:
+    """Return a number with three digits that count.
+
+    >>> [figure(value) for value in (12345.6, 31.41, 0.012345)]
+    ['12,346', '31.4', '0.0123']
+    """
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def peers(stored: dict[str, Any]) -> str:
+    """Return each figure of ours beside that of a peer."""
+    rows = [
+        [
+            f"{row['part']}: {row['what']}",
+            f"{figure(row['own'])} {row['unit']}",
+            f"{figure(row['theirs'])} {row['unit']}",
+            row["peer"],
+            figure(row["ratio"]),
+        ]
+        for row in stored["rows"]
+        if row["part"] != ALONE
+    ]
+    before, after = stored["load"]
+    note = (
+        f"Measured in {stored['seconds'] / 60:.0f} minutes on {stored['hardware']}; processes that wanted to run, over "
+        f"a minute: {before:.1f} at the start, {after:.1f} at the end."
+    )
+    left_out = "".join(f" Left out: {why}." for why in stored["left_out"])
+    return tables.markdown(["what", "aelib", "peer", "which peer", "ratio"], rows) + "\n\n" + note + left_out
+
+
+def growth(stored: dict[str, Any]) -> str:
+    """Return the exponents with which costs grow."""
+    found: dict[str, dict[str, float]] = {}
+    for row in stored["slopes"]:
+        found.setdefault(row["work"], {})[row["size"]] = row["slope"]
+    rows = [[work, *(f"{row[size]:.2f}" if size in row else "-" for size in SIZES)] for work, row in found.items()]
+    return tables.markdown(["seconds grow as a power of", *SIZES], rows)
+
+
+def largest(stored: dict[str, Any]) -> str:
+    """Return the three largest costs of each kind of work."""
+    rows = [
+        [work, *(f"`{cost['name']}` {cost['percent']:.0f} %" for cost in costs)]
+        for work, costs in stored["largest_costs"].items()
+    ]
+    return tables.markdown(["work", "largest cost", "second", "third"], rows)
+
+
+def ladder(stored: dict[str, Any]) -> str:
+    """Return how long all bottleneck autoencoders take to train, and would take on eight devices."""
+    found = stored["ladder"]
+    hours, minutes = found["two_cores_seconds"] / 3600, found["eight_devices_seconds"] / 60
+    return (
+        f"Training all {found['models']} bottleneck autoencoders takes {hours:.1f} hours of two CPU cores, by the "
+        "seconds in their cards, taken while other work went on. Eight devices, each as fast as two such cores, would "
+        f"be done after the longest chain, {minutes:.0f} minutes: extrapolated, not measured."
+    )
+
+
+def blocks() -> dict[str, str]:
+    """Return all of them by the names of their places."""
+    stored = read()
+    return {
+        "bench": peers(stored),
+        "growth": growth(stored),
+        "costs": largest(stored),
+        "whole-ladder": ladder(stored),
+    }

@@ -1,0 +1,128 @@
+"""What `make bench` computes from what it measures, and what the README says of it."""
+
+import json
+import sys
+
+import bench
+import bench_tables
+import costs
+import factorized
+import memory
+import profiles
+import pytest
+import torch
+import training
+
+from aelib import data, train, zoo
+
+
+def test_a_row_says_how_many_times_the_peer():
+    row = bench.Row.of("training", "conv", "images/s", 300.0, "a loop", 200.0)
+    assert row.ratio == 1.5
+    assert str(row).split() == ["training:", "conv", "300", "to", "200", "images/s", "x", "1.5", "a", "loop"]
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_the_slope_is_the_exponent(power):
+    assert costs.slope({size: 0.3 * size**power for size in (4, 10, 30)}) == pytest.approx(power)
+
+
+def test_rows_by_size_have_a_slope_for_each_kind_of_work():
+    rows = costs._by_size(
+        {1: {"encoding": 1.0, "decoding": 2.0}, 4: {"encoding": 4.0, "decoding": 2.0}}, "JPEG", "images"
+    )
+    assert [(row["work"], row["slope"]) for row in rows] == [("encoding, JPEG", 1.0), ("decoding, JPEG", 0.0)]
+
+
+def test_the_largest_costs_are_named_with_their_share():
+    found = profiles._largest({"a": 1.0, "b": 5.0, "c": 3.0, "d": 1.0})
+    assert found == [{"name": name, "percent": share} for name, share in (("b", 50.0), ("c", 30.0), ("a", 10.0))]
+    names = {cost["name"] for cost in profiles.functions(lambda: [torch.ones(1000).sort() for _ in range(200)])}
+    assert "sort" in names
+
+
+def test_synthetic_digits_are_as_many_as_wanted_and_no_two_batches_alike():
+    parts = list(memory.synthetic(memory.CHUNK + 20))
+    assert [part.shape for part in parts] == [(memory.CHUNK, 1, 28, 28), (20, 1, 28, 28)]
+    assert parts[0].dtype == torch.uint8
+    assert not torch.equal(parts[0][:20], parts[1])
+    assert torch.equal(parts[1], list(memory.synthetic(memory.CHUNK + 20))[1])
+
+
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="reads /proc")
+def test_the_peak_is_seen_although_it_is_over_at_the_end():
+    def work():
+        held = torch.ones(50_000_000)  # 200 MB
+        return float(held.sum() + held.mean() + held.max())
+
+    before = memory.resident_mb("Anon")
+    found = memory.watched(work)
+    assert 150 < found["peak_mb"] - before < 250
+    assert memory.resident_mb("Anon") - before < 100
+    assert found["seconds"] > 0
+
+
+def test_the_floor_takes_as_many_batches(monkeypatch, photographs):
+    batches = []
+    monkeypatch.setitem(training.LOSSES, "mse", lambda raw, x, squash: batches.append(len(x)) or raw.mean())
+    assert training.floor("cifar10-conv-2", photographs[:50], train.Settings(batch_size=20, loss="mse")) > 0
+    assert batches == [20, 20, 20]
+
+
+def test_what_is_not_to_be_had_is_left_out_by_name(monkeypatch, tmp_path):
+    for module, name in ((memory, "STATUS"), (factorized, "PYTHON")):
+        monkeypatch.setattr(module, name, tmp_path / "none")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    found = bench.missing()
+    sections = {"together_rows", "coder_rows", "memory_rows"}
+    assert set(found) == {*sections, "CompressAI"}
+    assert sections <= {section.__name__ for section in bench.SECTIONS}
+    assert "make compressai" in found["CompressAI"]
+    assert factorized.measure(3) is None
+
+
+def test_the_ladder_is_what_the_cards_say():
+    cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
+    found = bench.ladder()
+    assert found["models"] == len(cards)
+    assert sum(card.seconds for card in cards) / 2 <= found["two_cores_seconds"] <= sum(card.seconds for card in cards)
+    assert max(card.seconds for card in cards) / 2 <= found["eight_devices_seconds"] < found["two_cores_seconds"]
+
+
+def test_tables_show_all_but_single_notebooks():
+    row = {"part": "import", "what": "all", "unit": "s", "own": 1234.5, "peer": "torch", "theirs": 2.0, "ratio": 617.25}
+    stored = {
+        "rows": [row, {**row, "part": bench_tables.ALONE, "what": "01_data"}],
+        "seconds": 120,
+        "hardware": "a machine",
+        "load": [0.5, 2.25],
+        "left_out": ["CompressAI is not installed"],
+        "slopes": [{"work": "encoding", "size": "pixels", "slope": 1.0}],
+        "largest_costs": {"training": [{"name": "mm", "percent": 12.3}]},
+    }
+    shown = bench_tables.peers(stored)
+    assert "| import: all | 1,234 s | 2 s | torch | 617 |" in shown
+    assert "01_data" not in shown
+    assert "in 2 minutes on a machine" in shown
+    assert "0.5 at the start, 2.2 at the end" in shown
+    assert "Left out: CompressAI is not installed." in shown
+    assert "| encoding | - | 1.00 | - |" in bench_tables.growth(stored)
+    assert "| training | `mm` 12 % |" in bench_tables.largest(stored)
+
+
+def test_a_small_run_measures_every_section_and_writes_nothing(monkeypatch, capsys):
+    section = lambda small: iter([bench.Row.of("import", f"small {small}", "s", 1.0, "peer", 2.0)])  # noqa: E731
+    monkeypatch.setattr(bench, "SECTIONS", (section,))
+    monkeypatch.setattr(bench.costs, "growth", lambda counts: [])
+    monkeypatch.setattr(bench.profiles, "measure", lambda count: {})
+    monkeypatch.setattr(bench.record, "write", None)
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--small"])
+    bench.main()
+    assert "import: small True" in capsys.readouterr().out
+    written = []
+    monkeypatch.setattr(bench.costs, "growth", lambda: [])
+    monkeypatch.setattr(bench.record, "write", lambda file, packages, content: written.append(content))
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    bench.main()
+    assert json.loads(json.dumps(written))[0]["rows"][0]["ratio"] == 0.5
