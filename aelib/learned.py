@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aelib import images as im
-from aelib.prior import LEVELS, Prior, Rounding, mixed
+from aelib.prior import LEVELS, Prior, Rounding, mixed, mixture
 from aelib.residual import Residual, start_as_pca
 
 _SPREAD_IMAGES = 2000  # from which a new prior learns how the latents spread
@@ -90,10 +90,19 @@ DESIGNS = {
         blocks=(1, 1, 1),
         groups=(1, 1, 1, 1, 2, 2, 4, 4, 8, 8),
         hidden=96,
-        low=8e-6,
-        high=1.6e-2,
+        low=6e-6,
+        high=4e-2,
     ),
 }
+
+
+def repriced(state: Mapping[str, Tensor], had: Design, wanted: Design) -> dict[str, Tensor]:
+    """Return a model's state with its quality levels at the prices of another design: mixed from those around each."""
+    prices = wanted.price(torch.arange(LEVELS, dtype=torch.float64))
+    places = (LEVELS - 1) * (prices / had.low).log() / math.log(had.high / had.low)
+    shares = mixture(places.clamp(0, LEVELS - 1).float())
+    tables = ("gain", "restore", ".units", ".shift", ".scale", "prior.biases", "prior.shifts")
+    return {name: shares @ own if any(part in name for part in tables) else own for name, own in state.items()}
 
 
 class Conditional(Residual):

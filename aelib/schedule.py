@@ -40,6 +40,8 @@ class Settings:
         model gets; 0 for none.
     flips : bool
         Mirror every other image, another choice in every epoch.
+    bfloat16 : bool
+        Compute the networks in it, for GPUs and newer CPUs; loss, weights and validation stay in float32.
     """
 
     epochs: int = 20
@@ -51,6 +53,7 @@ class Settings:
     schedule: str = "cosine"
     average: float = 0.0
     flips: bool = False
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name, got in (("epochs", self.epochs), ("batch_size", self.batch_size)):

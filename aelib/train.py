@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import checkpoints, distributed
+from aelib import capture, checkpoints, distributed
 from aelib import images as im
 from aelib.losses import LOSSES
 from aelib.models import Autoencoder
@@ -102,25 +103,27 @@ def fit(
     model.to(target).to(memory_format=torch.channels_last)  # the layout in which CPUs convolve fastest
     crew.begin_alike(model)
     fused = target.type != "mps"  # one pass over a parameter instead of six; Apple GPUs have it since PyTorch 2.5 alone
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=fused)
+    on_gpu = target.type == "cuda"
+    peak: Any = torch.tensor(settings.learning_rate, device=target) if on_gpu else settings.learning_rate
+    optimizer = torch.optim.Adam(model.parameters(), lr=peak, fused=fused, capturable=on_gpu)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:
-        averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
-        parts["average"] = AveragedModel(model, multi_avg_fn=averaging)
+        parts["average"] = copy.deepcopy(model)
     origin: dict[str, Any] = {"settings": asdict(settings)}
     if checkpoint:
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Epoch, target) if found else []
     images = _near(images, target)
+    take = _stepper(parts, settings, crew)
     for number in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
-        train_loss = _train_epoch(parts, images, settings, number, crew)
+        train_loss = _train_epoch(parts, take, images, settings, number, crew)
         validation_loss = evaluate(_averaged(parts), validation, loss=settings.loss)
         if not math.isfinite(train_loss + validation_loss):
             losses = f"{train_loss} in training and {validation_loss} in validation"
             raise FloatingPointError(f"expected finite losses in epoch {number}, got {losses}; lower learning_rate")
-        rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
+        rate, seconds = float(optimizer.param_groups[0]["lr"]), time.perf_counter() - start
         history.append(Epoch(number, train_loss, validation_loss, rate, seconds))
         if checkpoint and crew.first:
             checkpoints.save(checkpoint, parts, origin, [asdict(epoch) for epoch in history])
@@ -133,7 +136,7 @@ def fit(
 
 def _averaged(parts: dict[str, Any]) -> Autoencoder:
     """Return the model that is the result: the moving average of the weights if there is one."""
-    found: Autoencoder = parts["average"].module if "average" in parts else parts["model"]
+    found: Autoencoder = parts.get("average", parts["model"])
     return found
 
 
@@ -144,8 +147,37 @@ def _near(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device)
 
 
+def _stepper(parts: dict[str, Any], settings: Settings, crew: distributed.Crew) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what takes a step on this process's uint8 images, some to be mirrored, for its part of the loss."""
+    model, optimizer = parts["model"], parts["optimizer"]
+    averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
+
+    def take(part: Tensor, flipped: Tensor) -> Tensor:
+        x = im.to_float(part).contiguous(memory_format=torch.channels_last)
+        if settings.flips:
+            x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+        weight = crew.share(model.share[0])[1]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.bfloat16):
+            raw = model.logits(x)
+        loss: Tensor = weight * LOSSES[settings.loss](raw.float(), x, model.squash)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = crew.add_up_gradients(loss, model)
+        optimizer.step()
+        if "average" in parts:
+            averaging(list(parts["average"].parameters()), list(model.parameters()), None)
+        return loss.detach()
+
+    return capture.of_shape(take, settings.batch_size) if crew.alone else take
+
+
 def _train_epoch(
-    parts: dict[str, Any], images: Tensor, settings: Settings, number: int, crew: distributed.Crew
+    parts: dict[str, Any],
+    take: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    settings: Settings,
+    number: int,
+    crew: distributed.Crew,
 ) -> float:
     model, optimizer = parts["model"], parts["optimizer"]
     device = next(model.parameters()).device
@@ -162,20 +194,11 @@ def _train_epoch(
         for index, batch in enumerate(batches):
             rate = learning_rate(settings, ((number - 1) * len(batches) + index) / (settings.epochs * len(batches)))
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            own, weight = crew.share(len(batch))
-            x = im.to_float(images[batch[own]].to(device)).contiguous(memory_format=torch.channels_last)
-            if settings.flips:
-                x = torch.where(flipped[batch[own]].to(device)[:, None, None, None], x.flip(3), x)
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+            own, _ = crew.share(len(batch))
             model.share = (len(batch), own)
-            loss = weight * LOSSES[settings.loss](model.logits(x), x, model.squash)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss = crew.add_up_gradients(loss, model)
-            optimizer.step()
-            if "average" in parts:
-                parts["average"].update_parameters(model)
-            total += loss.detach() * len(batch)
+            loss = take(images[batch[own]].to(device), flipped[batch[own]].to(device))
+            total += loss * len(batch)
     model.share = None
     return float(total) / len(images)
 

@@ -47,7 +47,8 @@ def make(
     source, device, every, minutes
         As in `aelib.data.load` and `aelib.train_rate.fit`.
     begin : Path, optional
-        A checkpoint of another run, whose averaged weights this one begins with.
+        A checkpoint of another run, whose averaged weights this one begins with; its quality levels are mixed anew if
+        its prices were others.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def make(
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
-    other, earlier = _read(begin) if begin else (None, None)
+    other, earlier = _read(begin, model.design) if begin else (None, None)
     try:
         model.start(training.images[:START_IMAGES], seed=settings.seed, other=other)
     except (KeyError, RuntimeError) as error:
@@ -111,13 +112,16 @@ def _hardware(device: torch.device) -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} thread(s), {device}"
 
 
-def _read(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the averaged weights of another run, and what run it was."""
+def _read(checkpoint: Path, wanted: learned.Design) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the averaged weights of another run at the prices of a design, and what run it was."""
     try:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        last = stored["history"][-1]
+        last, had = stored["history"][-1], learned.design(stored["design"])
         run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
-        return stored["average"], {**run, "history": stored["history"]}
+        prices = {"low": had.low, "high": had.high}
+        same = prices == {"low": wanted.low, "high": wanted.high}
+        state = stored["average"] if same else learned.repriced(stored["average"], had, wanted)
+        return state, {**run, **({} if same else prices), "history": stored["history"]}
     except Exception as error:  # as in aelib.checkpoints
         raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
 
