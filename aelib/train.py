@@ -158,7 +158,7 @@ def _stepper(parts: dict[str, Any], settings: Settings, crew: distributed.Crew) 
             x = torch.where(flipped[:, None, None, None], x.flip(3), x)
         weight = crew.share(model.share[0])[1]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.bfloat16):
-            raw = model.logits(x)
+            raw = model.decode_logits(model.encode(x).float())
         loss: Tensor = weight * LOSSES[settings.loss](raw.float(), x, model.squash)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
