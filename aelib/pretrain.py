@@ -29,8 +29,8 @@ FAMILIES = {**SIZES, **TRIALS}
 RECIPES = {
     "conv": train.Settings(epochs=25, batch_size=64, learning_rate=4e-3),
     "dense": train.Settings(epochs=30, batch_size=64, learning_rate=2e-3),
-    "ordered": train.Settings(epochs=100, batch_size=256, learning_rate=2e-3, loss="psnr", average=0.999, bfloat16=True),
-    "residual": train.Settings(epochs=100, batch_size=256, learning_rate=2e-3, loss="psnr", average=0.999, bfloat16=True),
+    "ordered": train.Settings(epochs=5, batch_size=32, learning_rate=1e-3, loss="psnr", average=0.998),
+    "residual": train.Settings(epochs=4, batch_size=32, learning_rate=1e-3, loss="psnr", average=0.998),
 }
 FEW_LATENTS, FEW_EPOCHS = 32, 2  # residual networks up to this size are trained for fewer epochs, to save time
 START_IMAGES = 10_000

@@ -88,6 +88,26 @@ def test_a_model_starts_with_the_transforms_of_another_that_expects_other_groups
         assert torch.equal(same.state_dict()[name], value)
 
 
+def test_a_state_at_other_prices_does_the_same_for_the_same_price():
+    had, wanted = learned.DESIGNS["mnist"], replace(learned.DESIGNS["mnist"], low=1e-5, high=2e-2)
+    model = learned.Model(had)
+    with torch.no_grad():
+        model.gain += torch.arange(8.0)[:, None] * torch.rand(model.gain.shape[1])
+        model.prior.biases[1] += torch.rand(model.prior.biases[1].shape)
+    other = learned.repriced(model.state_dict(), had, wanted)
+    for level in range(8):
+        price = wanted.price(torch.tensor(float(level)))
+        shares = prior.mixture(7 * (price / had.low).log()[None] / math.log(had.high / had.low))
+        assert had.price((shares * torch.arange(8)).sum()) == pytest.approx(float(price), rel=1e-4)
+        for name in ("gain", "prior.biases.1"):
+            assert torch.allclose(
+                other[name][level], prior.mixed(shares, model.state_dict()[name]).flatten(), atol=1e-5
+            )
+    assert torch.equal(other["encoder.1.weight"], model.state_dict()["encoder.1.weight"])
+    same = learned.repriced(model.state_dict(), had, had)
+    assert all(torch.allclose(value, model.state_dict()[name], atol=1e-5) for name, value in same.items())
+
+
 def test_a_model_is_not_started_on_other_images(digits):
     with pytest.raises(ValueError, match="channels"):
         learned.Model(SMALL).start(digits)

@@ -372,6 +372,19 @@ def test_the_result_is_the_moving_average_of_the_weights(parts, monkeypatch):
     assert average[-1].validation_loss == pytest.approx(train.evaluate(model, parts[1]), rel=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["conv", "residual"])
+def test_bfloat16_changes_the_way_and_hardly_the_result(architecture, parts):
+    few = [part[:60] for part in parts]
+    model, plain = fresh(architecture), fresh(architecture)
+    settings = Settings(epochs=4, batch_size=20, learning_rate=5e-3)
+    rough = train.fit(model, *few, Settings(**{**vars(settings), "bfloat16": True}), device="cpu")
+    exact = train.fit(plain, *few, settings, device="cpu")
+    assert all(value.dtype == torch.float32 for value in model.parameters())
+    assert not torch.equal(weights(model), weights(plain))
+    assert rough[-1].validation_loss == pytest.approx(exact[-1].validation_loss, rel=0.05)
+    assert exact[-1].validation_loss < 0.95 * train.evaluate(fresh(architecture), few[1])  # both have learned
+
+
 def test_a_constant_schedule_stays_at_its_peak():
     settings = Settings(learning_rate=0.1, warmup=0.2, schedule="constant")
     assert [train.learning_rate(settings, done) for done in (0.1, 0.2, 0.6, 1.0)] == pytest.approx(
