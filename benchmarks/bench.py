@@ -70,6 +70,8 @@ def train_rows(small: bool) -> Iterator[Row]:
         peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
         for way, peer in peers.items():
             yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+        rough, peer = speeds["fit, bfloat16"], f"{peers[loader]}, in float32"
+        yield Row.of("training", f"{name}, in bfloat16", "images/s", rough, peer, speeds[loader])
         half, whole = speeds["floor, bfloat16"], speeds["floor"]
         yield Row.of("training", f"{name}, arithmetic in bfloat16", "images/s", half, "in float32", whole)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,9 +97,12 @@ def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
     count = min(count, len(images))
     settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
     loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
-    seconds: dict[str, list[float]] = {way: [] for way in ("fit", "floor", "floor, bfloat16", *loaders)}
+    seconds: dict[str, list[float]] = {
+        way: [] for way in ("fit", "fit, bfloat16", "floor", "floor, bfloat16", *loaders)
+    }
     for _ in range(rounds):
         seconds["fit"].append(own(name, images[:count], settings))
+        seconds["fit, bfloat16"].append(own(name, images[:count], replace(settings, bfloat16=True)))
         seconds["floor"].append(floor(name, images[:count], settings))
         seconds["floor, bfloat16"].append(floor(name, images[:count], settings, bfloat16=True))
         for way, workers in loaders.items():

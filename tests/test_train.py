@@ -381,8 +381,9 @@ def test_bfloat16_changes_the_way_and_hardly_the_result(architecture, parts):
     exact = train.fit(plain, *few, settings, device="cpu")
     assert all(value.dtype == torch.float32 for value in model.parameters())
     assert not torch.equal(weights(model), weights(plain))
-    assert rough[-1].validation_loss == pytest.approx(exact[-1].validation_loss, rel=0.05)
-    assert exact[-1].validation_loss < 0.95 * train.evaluate(fresh(architecture), few[1])  # both have learned
+    gained = train.evaluate(fresh(architecture), few[1]) - exact[-1].validation_loss
+    assert gained > 0
+    assert rough[-1].validation_loss == pytest.approx(exact[-1].validation_loss, abs=0.2 * gained)
 
 
 def test_a_constant_schedule_stays_at_its_peak():
