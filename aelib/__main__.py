@@ -15,6 +15,10 @@ from tqdm import tqdm
 from aelib import codecs, files, learned, zoo
 
 FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # that keep every pixel
+_SOURCE = (
+    "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF of up to 4096x4096 pixels; of several pictures the first, transparent "
+    "ones on white, 16 bits as 8"
+)
 _PATIENCE = 2.0  # seconds of silence before a bar is shown
 
 
@@ -63,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m aelib", description="Pictures of any size as learned streams.")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("compress", help="a picture file to a stream")
-    one.add_argument("source", type=Path, help="PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF of up to 4096x4096 pixels")
+    one.add_argument("source", type=Path, help=_SOURCE)
     one.add_argument("target", type=Path, help="the stream, by custom named .ael")
     one.add_argument("--quality", type=float, default=5.0, help="0 (smallest) to 7 (best), fractions too; default 5")
     one.add_argument("--effort", choices=codecs.EFFORTS, default="default", help="how long to search; default: not")
@@ -76,14 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(source: Path, target: Path) -> None:
+    """Raise ValueError if the target is no place for a file, or is the source, before any work is done."""
+    if target.exists() and not target.is_file():
+        raise ValueError(f"expected a file to overwrite, got {target}, which is none")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"expected two files, got {target} as source and as target")
+    nearest = next(parent for parent in target.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"expected a folder to write into, got {nearest}, which is none")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; 1 and a line on stderr if that cannot be."""
     given, start, progress = _parser().parse_args(arguments), time.perf_counter(), _Bar()
     try:
         if given.target.exists() and not given.force:
             raise FileExistsError
-        if given.target.exists() and not given.target.is_file():
-            raise ValueError(f"expected a file to overwrite, got {given.target}, which is none")
+        _check(given.source, given.target)
         if given.command == "compress":
             codec = zoo.load_learned(given.codec, given.quality, effort=given.effort)
             said = compress(given.source, given.target, replace(codec, progress=progress), new=not given.force)
@@ -94,9 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileExistsError:
         print(f"expected a new file, got {given.target}, which exists; --force overwrites it", file=sys.stderr)
         return 1
-    except (OSError, ValueError) as error:
-        print(f"{given.command} {given.source}: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:  # PyTorch lacks memory with a RuntimeError
+        print(f"{given.command} {given.source}: {error or 'expected more memory than there is'}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{given.command} {given.source}: stopped, nothing was written", file=sys.stderr)
+        return 130
     finally:
         progress.close()
     print(f"{said}, {time.perf_counter() - start:.1f} s")

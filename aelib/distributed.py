@@ -48,9 +48,11 @@ class Crew:
 
     def connect(self, device: torch.device) -> torch.device:
         """Return the device of this process, connected with the others: by NCCL on GPUs, else on the CPU by Gloo."""
-        if self.alone:
-            return device
         on_gpu = device.type == "cuda"
+        if self.alone:
+            if on_gpu and device.index is not None:
+                torch.cuda.set_device(device)  # graphs and streams are of the current one
+            return device
         if on_gpu:
             device = torch.device("cuda", self.local if device.index is None else device.index)
             torch.cuda.set_device(device)

@@ -20,10 +20,10 @@ COLOURS = {
     **{"mean image": "#999999", "PCA": "#000000", "conv": "#0072B2", "autoencoder": "#0072B2", "dense": "#E69F00"},
     **{"residual, refined": "#CC6677", "residual": "#882255", "ordered": "#44AA99", "UvA": "#777777"},
     **{"learned codec, best": "#332288", "learned codec, slow": "#AA4499", "learned codec": "#EE3333"},
-    **{"Minnen 2020": "#444444", "Balle 2018": "#AAAAAA"},
+    **{"Minnen 2020": "#444444", "Balle 2018": "#AAAAAA", "Cheng 2020": "#222222", "BMS 2018": "#CCCCCC"},
     **{"JPEG 2000": "#56B4E9", "JPEG XL": "#999933", "JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#CC79A7"},
 }
-MARKERS = dict(zip(COLOURS, "xsoo^^*dX*pHxxvPD<>", strict=True))
+MARKERS = dict(zip(COLOURS, "xsoo^^*dX*pHxxxxvPD<>", strict=True))
 
 
 def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zoom: float = 1.0) -> list[Axes]:

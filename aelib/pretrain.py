@@ -130,6 +130,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
     crew = distributed.launched()
+    times = "" if crew.alone else f"{crew.count} x "
     launcher = "python" if crew.alone else f"torchrun --nproc-per-node {crew.count}"
     command = f"{launcher} -m aelib.pretrain {name}"
     command += f" --epochs {settings.epochs}" if settings.epochs != recipe(name).epochs else ""
@@ -163,7 +164,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
             "python": platform.python_version(),
             **{package: version(package) for package in ("torch", "numpy", "scikit-learn")},
         },
-        hardware=f"{platform.machine()}, {torch.get_num_threads()} thread(s), {next(model.parameters()).device}",
+        hardware=f"{times}{platform.machine()}, {torch.get_num_threads()} thread(s), {next(model.parameters()).device}",
         seconds=round(sum(epoch.seconds for epoch in history), 1),
     )
     if crew.first:
@@ -214,13 +215,15 @@ def main(arguments: list[str] | None = None) -> int:
             _parse(name)
     except ValueError as error:
         parser.error(str(error))
-    if (given.epochs or given.seed or given.source == "sample") and given.folder == zoo.WEIGHTS:
+    alone = distributed.launched().alone
+    trial = given.epochs or given.seed or given.source == "sample" or not alone
+    if trial and given.folder == zoo.WEIGHTS:
         parser.error(
-            "--epochs, --seed and --source sample are for trials: give a --folder, "
-            "the default holds the shipped weights"
+            "--epochs, --seed, --source sample and several processes, whose batches add up, are for trials: "
+            "give a --folder, the default holds the shipped weights"
         )
     if len(names) > 1:
-        if not distributed.launched().alone:
+        if not alone:
             parser.error("under a launcher, whose processes train one model together, name one")
         passed = ["--runs", str(given.runs), "--folder", str(given.folder)]
         passed += ["--epochs", str(given.epochs)] if given.epochs else []

@@ -14,6 +14,8 @@ import torch
 
 def devices() -> list[str]:
     """Return the GPUs as CUDA_VISIBLE_DEVICES names them."""
+    if not torch.cuda.is_available():
+        return []
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     return chosen.split(",") if chosen else [str(index) for index in range(torch.cuda.device_count())]
 

@@ -12,8 +12,9 @@ from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
 QUOTED = ("UvA tutorial 9",)
-# Points (bit per pixel, mean PSNR in dB) on the CIFAR-10 test set from the repository mandt-lab/uqdm; their rates are
-# entropies under the model, not bytes.
+# Points (bit per pixel, mean PSNR in dB) on the CIFAR-10 test set from the repositories mandt-lab/uqdm (Minnen 2020,
+# Balle 2018) and EmilienDupont/coinpp (Cheng 2020, and BMS: Balle, Minnen and Singh 2018); their rates are entropies
+# under the model, not bytes.
 PUBLISHED = {
     "Minnen 2020 (published)": [
         (0.0568, 17.909),
@@ -28,6 +29,17 @@ PUBLISHED = {
         (1.0495, 29.655),
         (2.7783, 37.446),
         (4.053, 41.504),
+    ],
+    "Cheng 2020 (published)": [(0.391, 22.633), (0.554, 24.531), (1.32, 31.822), (1.732, 34.862), (2.258, 37.587)],
+    "BMS 2018 (published)": [
+        (0.19, 19.203),
+        (0.37, 22.577),
+        (0.746, 26.827),
+        (1.112, 29.496),
+        (1.631, 32.126),
+        (2.113, 34.116),
+        (2.791, 36.885),
+        (3.233, 38.333),
     ],
 }
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}

@@ -114,6 +114,8 @@ def fit(
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Epoch, target) if found else []
+    for group in optimizer.param_groups:  # the checkpoint may come from another kind of device
+        group |= {"lr": peak, "capturable": on_gpu}
     images = _near(images, target)
     take = _stepper(parts, settings, crew)
     for number in range(len(history) + 1, settings.epochs + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import codecs, data, distributed, learned, train_rate, zoo
+from aelib import checkpoints, codecs, data, distributed, learned, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
+_SEEDS = 1_000_000  # below which seed and step make seeds that all generators take
 RECIPES = {"cifar10": (58_000, 512), "mnist": (12_000, 512)}  # steps, and images in each
 
 
@@ -55,7 +57,7 @@ def make(
     ConnectionError
         Only the bundled sample is at hand and `source` does not ask for it.
     ValueError
-        `begin` is no checkpoint, or one of other networks.
+        `begin` is no checkpoint, or one of other networks; a stopped run began otherwise.
     """
     full = data.load(dataset, "train", source=source)
     if full.source == "sample" and source != "sample":
@@ -78,6 +80,7 @@ def make(
         every=every,
         minutes=minutes,
         progress=lambda look: print(f"{dataset}-learned  {look}", flush=True),
+        began_with=checkpoints.digest(torch.cat([value.flatten() for value in other.values()])) if other else "",
     )
     if history is None:
         return None
@@ -149,8 +152,19 @@ def main(arguments: list[str] | None = None) -> int:
     steps, batch = (steps if given.steps is None else given.steps), (batch if given.batch is None else given.batch)
     if min(steps, batch, given.every) < 1:
         parser.error("--steps, --batch and --every want whole numbers of at least 1")
-    if given.source == "sample" and given.folder == zoo.WEIGHTS:
-        parser.error("--source sample is for trials: give a --folder, the default holds the shipped weights")
+    if not 0 < given.learning_rate < math.inf:
+        parser.error(f"--learning-rate wants a number above 0, got {given.learning_rate}")
+    if not given.minutes >= 0:
+        parser.error(f"--minutes wants a number of at least 0, got {given.minutes}")
+    if not 0 <= given.seed < _SEEDS:
+        parser.error(f"--seed wants a whole number from 0 to {_SEEDS - 1}, got {given.seed}")
+    whole = batch * distributed.launched().count
+    shipped = (steps, whole, given.learning_rate, given.seed) == (*RECIPES[given.dataset], Settings.learning_rate, 0)
+    if (not shipped or given.source == "sample") and given.folder == zoo.WEIGHTS:
+        parser.error(
+            "other --steps, --batch, --learning-rate or --seed and --source sample are for trials: give a --folder, "
+            "the default holds the shipped weights"
+        )
     settings = Settings(
         steps=steps,
         batch_size=batch,
@@ -160,15 +174,19 @@ def main(arguments: list[str] | None = None) -> int:
         bfloat16=given.bfloat16,
     )
     places = {"runs": given.runs, "folder": given.folder, "source": given.source}
-    codec = make(
-        given.dataset,
-        settings,
-        **places,
-        device=given.device,
-        every=given.every,
-        minutes=given.minutes,
-        begin=given.begin,
-    )
+    try:
+        codec = make(
+            given.dataset,
+            settings,
+            **places,
+            device=given.device,
+            every=given.every,
+            minutes=given.minutes,
+            begin=given.begin,
+        )
+    except (OSError, ValueError, ArithmeticError, RuntimeError) as error:
+        print(f"train_codec {given.dataset}: {error}", file=sys.stderr)
+        return 1
     if codec is None:
         print("stopped before the end; run the command again to go on")
     return 0

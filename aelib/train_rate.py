@@ -83,6 +83,7 @@ def fit(
     every: int = 1000,
     minutes: float = math.inf,
     progress: Callable[[Look], None] | None = None,
+    began_with: str = "",
 ) -> list[Look] | None:
     """Train `model` in place for bits per pixel + lambda * 255**2 * MSE and return the looks taken.
 
@@ -107,6 +108,8 @@ def fit(
         After so many, stop at the next look; then None is returned, and the checkpoint has what is needed to go on.
     progress : callable, optional
         Called with each look.
+    began_with : str
+        Names the weights that the model began with; a checkpoint of a run that began with others is refused.
 
     Raises
     ------
@@ -128,6 +131,7 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=target.type == "cuda")
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "average": averaged}
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}
+    origin["began_with"] = began_with
     if checkpoint:
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
@@ -138,7 +142,7 @@ def fit(
     images, validation = images.to(target), validation[:_PROBES].to(target)
     generator = torch.Generator(target)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group |= {"lr": rate, "capturable": target.type == "cuda"}  # a checkpoint may come from another kind of device
     rates_of = schedule.Settings(learning_rate=settings.learning_rate, warmup=settings.warmup)
     averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def fit_digits(images: Tensor) -> None:
 
 def photographs(count: int) -> tuple[Tensor, train.Settings]:
     """Return training images, and how `fit` and the loader's loop go over them once."""
-    settings = train.Settings(**{**vars(pretrain.recipe(NAME)), "epochs": 1})
+    settings = replace(pretrain.recipe(NAME), epochs=1)
     return data.load("cifar10", "train").images[:count], settings
 
 

@@ -6,13 +6,14 @@ import cProfile
 import pstats
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import training
 from torch.profiler import ProfilerActivity, profile
 
-from aelib import data, pretrain, train, zoo
+from aelib import data, pretrain, zoo
 
 LARGEST = 3
 Cost = dict[str, Any]
@@ -50,7 +51,7 @@ def measure(count: int) -> dict[str, list[Cost]]:
     found = {}
     images = data.load("cifar10", "train").images[:count]
     for name in training.NAMES:
-        settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
+        settings = replace(pretrain.recipe(name), epochs=1)
         found[f"training {name}"] = operations(lambda name=name, own=settings: training.own(name, images, own))
     for label, codec in (
         ("autoencoder", zoo.load_codec("cifar10-conv-64")),

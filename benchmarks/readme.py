@@ -12,9 +12,10 @@ from pathlib import Path
 
 import bench_tables
 import matplotlib.pyplot as plt
+import targets
 from PIL import Image
 
-from aelib import benchmark, curves, plots, tables, zoo
+from aelib import benchmark, plots, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "results" / "figures"
@@ -118,30 +119,6 @@ def learned_table(dataset: str) -> str:
         earlier = earlier.get("began_with")
     parts.append(text + ".")
     return "\n\n".join(parts)
-
-
-def targets_table() -> str:
-    """Return what the learned codec was to reach on CIFAR-10, and what it reaches."""
-    hulls = benchmark.hulls(benchmark.read_folder(ROOT / "results", "cifar10"), "shared") | tables.PUBLISHED
-    speed = json.loads((ROOT / "results" / "throughput.json").read_text(encoding="utf-8"))["rows"][0]
-    size = (zoo.WEIGHTS / "cifar10-learned.safetensors").stat().st_size / 1e6
-    low, high = INTERVALS["cifar10"]
-    rows = []
-    for series, target in (("learned", "30.1"), ("learned-best", "30.5")):
-        name = benchmark.codec_of(series)
-        reached = f"{curves.psnr_at(hulls[name], 1.0):.2f} dB" if name in hulls else "not measured"
-        rows.append([f"{name}: mean PSNR at 1 bpp", f"at least {target} dB", reached])
-    targets = {"AVIF": "at most -30 %", "JPEG": "at most -50 %", "Minnen 2020 (published)": "below 0"}
-    for other, target in targets.items():
-        delta = curves.bjontegaard_delta(hulls[other], hulls[benchmark.codec_of("learned")], low=low, high=high)
-        rows.append([f"BD-rate against {other}, {low} to {high} dB", target, f"{delta.rate:+.1f} %"])
-    rows += [
-        ["images encoded a second", "at least 800", f"{speed['encode_images_per_second']:,.0f}"],
-        ["images decoded a second", "at least 1,000", f"{speed['decode_images_per_second']:,.0f}"],
-        ["all weights on disk", "at most 8 MB", f"{size:.1f} MB"],
-    ]
-    head = ["learned codec, CIFAR-10, 10,000 test images, shared header", "target", "reached"]
-    return tables.markdown(head, rows)
 
 
 def throughput_table() -> str:
@@ -271,7 +248,7 @@ def blocks() -> dict[str, str]:
     drawn = {"notebooks": notebook_table(), "coder": coder_table(), "avif": avif_note()}
     drawn |= {"training": training_note(), **bench_tables.blocks()}
     drawn |= {
-        "targets": targets_table(),
+        "targets": targets.table(),
         "throughput": throughput_table(),
         "photographs": photograph_table(),
         "learned-ablation": learned_ablation_table(),

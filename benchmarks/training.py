@@ -95,7 +95,7 @@ def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
     """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
     count = min(count, len(images))
-    settings = train.Settings(**{**vars(pretrain.recipe(name)), "epochs": 1})
+    settings = replace(pretrain.recipe(name), epochs=1)
     loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
     seconds: dict[str, list[float]] = {
         way: [] for way in ("fit", "fit, bfloat16", "floor", "floor, bfloat16", *loaders)

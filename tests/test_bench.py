@@ -22,6 +22,34 @@ def test_a_row_says_how_many_times_the_peer():
     assert str(row).split() == ["training:", "conv", "300", "to", "200", "images/s", "x", "1.5", "a", "loop"]
 
 
+def test_training_is_held_against_a_loop_and_its_own_arithmetic(monkeypatch):
+    ways = {"fit": 300.0, "fit, bfloat16": 500.0, "floor": 400.0, "floor, bfloat16": 600.0}
+    loaders = {"loader, 0 workers": 100.0, "loader, 2 workers": 200.0}
+    monkeypatch.setattr(training, "measure", lambda *_: {"images_per_second": ways | loaders})
+    rows = list(bench.train_rows(small=True))
+    assert [(row.own, row.theirs) for row in rows[:4]] == [(300, 200), (300, 400), (500, 200), (600, 400)]
+    assert [row.peer for row in rows[:2]] == ["Dataset, DataLoader, 2 workers", "its arithmetic alone"]
+    assert {row.unit for row in rows} == {"images/s"}
+
+
+def test_each_codec_is_held_against_formats_at_its_own_bytes(monkeypatch):
+    goals = []
+
+    def measure(made, images, rounds):
+        speeds = {"encode_images_per_second": 10.0, "decode_images_per_second": 40.0}
+        own = {"codec": next(iter(made)), "setting": "own", "bytes": 99.0, **{key: 20.0 for key in speeds}}
+        return [own, {"codec": "JPEG", "setting": "JPEG q9", "bytes": 101.0, **speeds}]
+
+    monkeypatch.setattr(bench.throughput, "formats", lambda images, goal: goals.append(goal) or {"JPEG": None})
+    monkeypatch.setattr(bench.throughput, "measure", measure)
+    monkeypatch.setattr(factorized, "PYTHON", bench.ROOT / "none")
+    rows = list(bench.codec_rows(small=True))
+    assert goals[0] < goals[1] / 2, "the autoencoder takes fewer bytes, and so do its peers"
+    assert [(row.part, row.ratio) for row in rows] == [("encode", 2.0), ("decode", 0.5)] * 2
+    assert rows[0].what == "autoencoder, 99 B"
+    assert rows[0].peer == "JPEG q9, 101 B"
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
 def test_the_slope_is_the_exponent(power):
     assert costs.slope({size: 0.3 * size**power for size in (4, 10, 30)}) == pytest.approx(power)
@@ -113,7 +141,10 @@ def test_tables_show_all_but_single_notebooks():
 
 def test_a_small_run_measures_every_section_and_writes_nothing(monkeypatch, capsys):
     section = lambda small: iter([bench.Row.of("import", f"small {small}", "s", 1.0, "peer", 2.0)])  # noqa: E731
-    monkeypatch.setattr(bench, "SECTIONS", (section,))
+    left_out = lambda small: 1 / 0  # noqa: E731
+    left_out.__name__ = "coder_rows"
+    monkeypatch.setattr(bench, "missing", lambda: {"coder_rows": "constriction is not installed"})
+    monkeypatch.setattr(bench, "SECTIONS", (section, left_out))
     monkeypatch.setattr(bench.costs, "growth", lambda counts: [])
     monkeypatch.setattr(bench.profiles, "measure", lambda count: {})
     monkeypatch.setattr(bench.record, "write", None)

@@ -84,7 +84,9 @@ def test_jpegxl_size_is_what_was_coded(size):
     assert containers.jpegxl_size(stream) == size
 
 
-CODECS = [Jpeg(50), Jpeg(50, optimize=False), WebP(50), WebP(None), Avif(50, 9), Png(), Jpeg2000(30), JpegXl(3.0)]
+CLOSED = [Jpeg(50), Jpeg(50, optimize=False), WebP(50), WebP(None), Avif(50, 9), Png(), Jpeg2000(30)]
+OPEN_ENDED = [JpegXl(3.0)]  # their parsers cannot see that a stream is cut off
+CODECS = CLOSED + OPEN_ENDED
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
@@ -139,7 +141,7 @@ def test_foreign_streams_are_refused(parse, stream):
         parse(stream)
 
 
-@pytest.mark.parametrize("codec", CODECS[:-1], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", CLOSED, ids=lambda codec: codec.name)
 def test_every_truncation_is_refused_or_gives_bytes(codec):
     (stream,) = codec.encode(torch.full((1, 3, 16, 16), 90, dtype=torch.uint8))
     refused = 0

@@ -381,8 +381,10 @@ def test_the_command_writes_a_codec_that_the_zoo_loads(monkeypatch, tmp_path, sa
     assert train_codec.main([*arguments, "--runs", str(tmp_path / "others"), *begin]) == 0
     second = json.loads((tmp_path / "second" / "mnist-learned.json").read_text())
     assert second["recipe"]["began_with"]["step"] == 6
-    with pytest.raises(ValueError, match=r"expected a checkpoint of aelib\.train_codec in"):
-        train_codec.main([*arguments, "--begin", str(tmp_path / "mnist-learned.json")])
+    assert train_codec.main([*arguments, "--begin", str(tmp_path / "mnist-learned.json")]) == 1
+    assert "expected a checkpoint of aelib.train_codec in" in capsys.readouterr().err
+    assert train_codec.main([*arguments, "--runs", str(tmp_path / "others")]) == 1, "it began with other weights"
+    assert "began_with: expected , got" in capsys.readouterr().err
     assert facts["design"]["groups"] == [1, 1, 2, 4, 8]
     assert len(facts["history"]) == 2
     loaded = zoo.load_codec("mnist", quality=3.3, folder=tmp_path)
@@ -406,7 +408,12 @@ def test_weights_that_are_not_there_are_named(tmp_path):
     ("arguments", "message"),
     [
         (["cifar10", "--steps", "0"], "want whole numbers of at least 1"),
-        (["cifar10", "--source", "sample"], "--source sample is for trials"),
+        (["cifar10", "--source", "sample"], "--source sample are for trials"),
+        (["cifar10", "--steps", "100"], "the default holds the shipped weights"),
+        (["cifar10", "--learning-rate", "nan"], "--learning-rate wants a number above 0, got nan"),
+        (["cifar10", "--learning-rate", "-1"], "--learning-rate wants a number above 0, got -1"),
+        (["cifar10", "--minutes", "nan"], "--minutes wants a number of at least 0, got nan"),
+        (["cifar10", "--seed", "-1"], "--seed wants a whole number from 0 to 999999, got -1"),
         (["imagenet"], "invalid choice"),
     ],
 )

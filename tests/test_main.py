@@ -82,6 +82,33 @@ def test_nothing_is_overwritten_without_force(source, tmp_path, capsys):
     assert "expected a file to overwrite" in capsys.readouterr().err
 
 
+def test_the_source_is_not_overwritten_even_with_force(source, tmp_path, capsys):
+    before = source.read_bytes()
+    (tmp_path / "also.png").hardlink_to(source)
+    for target in (source, tmp_path / "also.png"):
+        assert run("compress", source, target, "--force") == 1
+        assert "expected two files" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (KeyboardInterrupt(), 130, "stopped, nothing was written"),
+        (MemoryError(), 1, "expected more memory"),
+        (RuntimeError("not enough memory: you tried to allocate 99 bytes"), 1, "99 bytes"),
+    ],
+)
+def test_work_that_breaks_off_leaves_nothing(source, tmp_path, monkeypatch, capsys, error, code, expected):
+    def breaking(self, images):
+        raise error
+
+    monkeypatch.setattr(codecs.Learned, "encode", breaking)
+    assert run("compress", source, tmp_path / "out.ael") == code
+    assert expected in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["in.png"]
+
+
 def test_a_file_that_comes_while_the_work_is_done_is_not_overwritten(source, tmp_path, monkeypatch, capsys):
     stream = tmp_path / "out.ael"
     encode = codecs.Learned.encode
@@ -106,6 +133,7 @@ def test_a_file_that_comes_while_the_work_is_done_is_not_overwritten(source, tmp
         (("decompress", "in", "out.png"), b"", "header of 8 bytes"),
         (("decompress", "in", "out.png"), b"GIF89a and more", "version"),
         (("decompress", "in", "out.jpg"), b"", ".png, .bmp"),
+        (("compress", "in", "in/below/out.ael", "--force"), b"", "expected a folder to write into"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, monkeypatch, capsys, arguments, content, expected):

@@ -104,6 +104,7 @@ def test_a_sweep_over_all_sizes_has_one_process_a_size_and_a_gpu_each(commands, 
     places = ["--runs", str(folders["runs"]), "--folder", str(folders["folder"]), "--source", "sample"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     names = [f"mnist-conv-{size}" for size in (2, 4, 8, 16, 32, 64)]
     assert pretrain.main([*names, *places]) == 0
@@ -116,12 +117,15 @@ def test_a_sweep_over_all_sizes_has_one_process_a_size_and_a_gpu_each(commands, 
     assert {env["CUDA_VISIBLE_DEVICES"] for _, env in run} == {"5", "7"}
 
 
-def test_processes_of_a_launcher_train_one_model(commands, monkeypatch, capsys):
+def test_processes_of_a_launcher_train_one_model(commands, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit):
-        pretrain.main(["mnist-conv-2", "mnist-conv-4"])
+        pretrain.main(["mnist-conv-2", "mnist-conv-4", "--folder", str(tmp_path)])
     assert "under a launcher" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        pretrain.main(["mnist-conv-2"])
+    assert "several processes, whose batches add up, are for trials" in capsys.readouterr().err
     assert commands[0] == []
 
 

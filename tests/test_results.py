@@ -27,6 +27,10 @@ def test_every_shipped_model_and_every_format_has_a_series(results):
         assert {f"{dataset}-{label}" for label in series} >= set(zoo.names(dataset))
         assert len(zoo.names(dataset)) >= count
         assert {"avif", "webp", "jpeg2000", "jpegxl", "lossless"} <= set(series)
+        for label, settings in results.classical(dataset).items():
+            assert label == "lossless" or benchmark.codec_of(label) != "autoencoder", "a label in benchmark._CLASSICAL"
+            for module in {type(make()).__module__ for make in settings}:
+                assert module.removeprefix("aelib.").replace(".", "/") in results.CODE
 
 
 def test_a_finished_point_is_not_measured_again(results, tmp_path, monkeypatch):

@@ -151,7 +151,7 @@ def learned_codec(folder):
 
 LOADERS = {
     "checkpoint for rate": resume,
-    "beginning of a codec": train_codec._read,
+    "beginning of a codec": lambda file: train_codec._read(file, Design()),
     "weights": from_weights("mnist-conv-4", ".safetensors", "sha256", codec),
     "tables": from_weights("mnist-conv-4", ".tables.safetensors", "tables_sha256", codec),
     "learned weights": from_weights("mnist-learned", ".safetensors", "sha256", learned_codec),

@@ -317,14 +317,14 @@ def test_the_seed_fixes_the_run(parts):
 def watched(monkeypatch):
     """A model, and a list that receives the bytes of each image that it is trained on."""
     model, seen = fresh(), []
-    logits = model.logits
+    encode = model.encode
 
     def spy(x):
         if model.training:
             seen.extend(image.numpy().tobytes() for image in x)
-        return logits(x)
+        return encode(x)
 
-    monkeypatch.setattr(model, "logits", spy)
+    monkeypatch.setattr(model, "encode", spy)
     return model, seen
 
 
@@ -370,6 +370,31 @@ def test_the_result_is_the_moving_average_of_the_weights(parts, monkeypatch):
         expected = 0.75 * expected + 0.25 * one
     assert torch.allclose(weights(model), expected, atol=1e-6)
     assert average[-1].validation_loss == pytest.approx(train.evaluate(model, parts[1]), rel=1e-6)
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_without_one(parts, tmp_path):
+    file = tmp_path / "run.pt"
+    train_until(2, parts, SETTINGS, file)
+    stored = torch.load(file, weights_only=True)
+    for group in stored["optimizer"]["param_groups"]:
+        group |= {"capturable": True, "lr": torch.tensor(group["lr"])}
+    torch.save(stored, file)
+    model, straight = fresh(), fresh()
+    history = train.fit(model, *parts, SETTINGS, device="cpu", checkpoint=file)
+    assert history == train.fit(straight, *parts, SETTINGS, device="cpu")
+    assert torch.equal(weights(model), weights(straight))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="captures steps on a GPU")
+@pytest.mark.parametrize(("architecture", "extras"), [("conv", EXTRAS), ("ordered", {"loss": "psnr"})])
+def test_captured_steps_do_what_single_ones_do(architecture, extras, parts, monkeypatch):
+    settings = Settings(**{**vars(SETTINGS), "batch_size": 20, **extras})
+    model, plain = fresh(architecture), fresh(architecture)
+    history = train.fit(model, *parts, settings, device="cuda:0")
+    monkeypatch.setattr(train.capture, "of_shape", lambda take, count: take)
+    expected = train.fit(plain, *parts, settings, device="cuda:0")
+    assert history[-1].validation_loss == pytest.approx(expected[-1].validation_loss, rel=1e-3)
+    assert torch.allclose(weights(model), weights(plain), atol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["conv", "residual"])

@@ -1,0 +1,93 @@
+"""What the learned codec was to reach, beside what it reaches, from the results of ``make results`` and its like."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aelib import benchmark, curves, tables, zoo
+
+FOLDER = Path(__file__).parent.parent / "results"
+LOW, HIGH = 22.0, 36.0  # dB, over which BD-rates are means
+RATE, QUALITY = 1.0, 30.0  # bit per pixel and dB at which codecs are compared
+SHARE = 0.5  # of the rate of a lossless codec that digits may take
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit, whether it is one from below, and what was reached, None if that was not measured."""
+
+    what: str
+    limit: float
+    unit: str
+    at_least: bool
+    reached: float | None
+    digits: int = 0
+
+    @property
+    def met(self) -> bool:
+        """Whether what was reached is within the limit."""
+        if self.reached is None:
+            return False
+        return self.reached >= self.limit if self.at_least else self.reached <= self.limit
+
+    def cells(self) -> list[str]:
+        """Return the cells of a table's row."""
+        goal = f"at {'least' if self.at_least else 'most'} {self.limit:,g} {self.unit}".rstrip()
+        if self.reached is None:
+            return [self.what, goal, "not measured", "-"]
+        reached = f"{self.reached:,.{self.digits}f} {self.unit}".rstrip()
+        return [self.what, goal, reached, "met" if self.met else "short of it"]
+
+
+def _stored(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _rate_at(points: list[tuple[float, float]], psnr: float) -> float:
+    found = curves.psnr_at([(quality, rate) for rate, quality in points], psnr)
+    if found is None:
+        raise ValueError(f"expected a curve through {psnr} dB, got {points}")
+    return found
+
+
+def all_targets() -> list[Target]:
+    """Return all of them; the first six are of CIFAR-10, shared header."""
+    photographs = benchmark.hulls(benchmark.read_folder(FOLDER, "cifar10"), "shared") | tables.PUBLISHED
+    own, best = (benchmark.codec_of(series) for series in ("learned", "learned-best"))
+    found = []
+    for name, limit in ((own, 30.1), (best, 30.5)):
+        reached = curves.psnr_at(photographs[name], RATE) if name in photographs else None
+        found.append(Target(f"{name}: mean PSNR at {RATE:g} bpp", limit, "dB", True, reached, 2))
+    for other, limit in (("AVIF", -30.0), ("JPEG", -50.0), (next(iter(tables.PUBLISHED)), 0.0)):
+        delta = curves.bjontegaard_delta(photographs[other], photographs[own], low=LOW, high=HIGH)
+        found.append(Target(f"BD-rate against {other}, {LOW:g} to {HIGH:g} dB", limit, "%", False, delta.rate, 1))
+    avif = _stored("avif")
+    slowest = min(avif["rows"], key=lambda row: row["speed"])
+    what = f"BD-rate against AVIF at its slowest, {avif['images']} images"
+    found.append(Target(what, -30.0, "%", False, slowest.get("learned_bd_rate_percent"), 1))
+    results = benchmark.read_folder(FOLDER, "mnist")
+    digits = benchmark.hulls(results, "shared")
+    lossless = min(point.rate_shared.mean for point in results["lossless"])
+    share = 100 * _rate_at(digits[own], QUALITY) / lossless
+    what = f"MNIST: rate at {QUALITY:g} dB, of the smaller of PNG and lossless WebP"
+    found.append(Target(what, 100 * SHARE, "%", False, share))
+    formats = [hull for name, hull in digits.items() if not name.startswith(("learned", "autoencoder"))]
+    behind = [rate for rate, psnr in digits[own] if any((curves.psnr_at(hull, rate) or 0) >= psnr for hull in formats)]
+    found.append(Target("MNIST: measured rates at which a format is ahead", 0, "", False, len(behind)))
+    speed = _stored("throughput")["rows"][0]
+    for kind, limit in (("encode", 800), ("decode", 1000)):
+        what = f"images {kind}d a second, {speed['setting']}"
+        found.append(Target(what, limit, "", True, speed[f"{kind}_images_per_second"]))
+    size = (zoo.WEIGHTS / "cifar10-learned.safetensors").stat().st_size / 1e6
+    found.append(Target("all weights on disk", 8, "MB", False, size, 1))
+    return found
+
+
+def table() -> str:
+    """Return the table of README.md."""
+    count = benchmark.read_folder(FOLDER, "cifar10")["learned"][0].images
+    head = [f"learned codec; CIFAR-10, {count:,} test images, shared header", "target", "reached", ""]
+    return tables.markdown(head, [target.cells() for target in all_targets()])
