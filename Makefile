@@ -11,7 +11,7 @@ COMPRESSAI := .venv-compressai
 OLDEST := .venv-oldest
 EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder training bench compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder bench compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -64,14 +64,11 @@ learned: setup ## measure the learned codec's speed, parts and photographs, for 
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/photographs.py
 	$(BIN)/python benchmarks/learned_ablation.py
+	$(BIN)/python benchmarks/learned_training.py
 	$(BIN)/python benchmarks/readme.py
 
 ladder: setup ## gather quality by bottleneck size from the cards, for results/ladder.json
 	$(BIN)/python benchmarks/ladder.py
-	$(BIN)/python benchmarks/readme.py
-
-training: setup ## time training beside a plain DataLoader loop, for results/training.json (minutes, on a machine that rests)
-	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/readme.py
 
 bench: setup ## measure speed, memory and their growth beside peers, for results/bench.json (minutes, on a machine that rests)

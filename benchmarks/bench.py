@@ -30,7 +30,7 @@ import together
 import torch
 import training
 
-from aelib import data, mapped, zoo
+from aelib import data, mapped, train, zoo
 from aelib.codecs import Codec
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ class Row:
 def train_rows(small: bool) -> Iterator[Row]:
     """Compare `fit` with a plain loop and with its arithmetic alone."""
     for name, count in training.NAMES.items():
-        speeds = training.measure(name, 256 if small else count, 1 if small else 3)["images_per_second"]
+        speeds = training.measure(name, 256 if small else count, 1 if small else 3)
         loader = max((way for way in speeds if way.startswith("loader")), key=lambda way: speeds[way])
         peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
         for way, peer in peers.items():
@@ -219,6 +219,7 @@ def main() -> None:
     load.append(psutil.getloadavg()[0])
     content = {
         "source": data.load("cifar10", "test").source,
+        "epoch_images": len(data.load("cifar10", "train").split()[0]),
         "load": load,
         "seconds": round(time.perf_counter() - start, 1),
         "rows": rows,
@@ -228,7 +229,7 @@ def main() -> None:
         "ladder": ladder(),
     }
     if not small:
-        record.write(RESULTS, PACKAGES, content)
+        record.write(RESULTS, PACKAGES, content, where=str(train.pick_device()))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,17 @@ def peers(stored: dict[str, Any]) -> str:
     return tables.markdown(["what", "aelib", "peer", "which peer", "ratio"], rows) + "\n\n" + note + left_out
 
 
+def training(stored: dict[str, Any]) -> str:
+    """Return how fast `fit` trains and how long an epoch takes."""
+    found = [
+        f"{row['what']} {row['own']:,.0f} images a second, {stored['epoch_images'] / row['own']:.0f} s an epoch, "
+        f"{row['ratio']:.2f} times as many as the plain loop"
+        for row in stored["rows"]
+        if row["part"] == "training" and row["peer"].startswith("Dataset")
+    ]
+    return f"On {stored['hardware']}: {'; '.join(found)}."
+
+
 def growth(stored: dict[str, Any]) -> str:
     """Return the exponents with which costs grow."""
     found: dict[str, dict[str, float]] = {}
@@ -75,7 +86,8 @@ def ladder(stored: dict[str, Any]) -> str:
     return (
         f"Training all {found['models']} bottleneck autoencoders takes {hours:.1f} hours of two CPU cores, by the "
         "seconds in their cards, taken while other work went on. Eight devices, each as fast as two such cores, would "
-        f"be done after the longest chain, {minutes:.0f} minutes: extrapolated, not measured."
+        f"be done after the longest chain, {minutes:.0f} minutes, if no network waited but for the one that it begins "
+        "with: extrapolated, not measured."
     )
 
 
@@ -85,6 +97,7 @@ def blocks() -> dict[str, str]:
     return {
         "bench": peers(stored),
         "growth": growth(stored),
+        "training": training(stored),
         "costs": largest(stored),
         "whole-ladder": ladder(stored),
     }

@@ -202,17 +202,6 @@ def avif_note() -> str:
     )
 
 
-def training_note() -> str:
-    """Return how fast `fit` trains beside a plain loop."""
-    stored = json.loads((ROOT / "results" / "training.json").read_text(encoding="utf-8"))
-    found = [
-        f"{row['model']} {row['images_per_second']['fit']:,.0f} images a second, {row['epoch_seconds']:.0f} s an "
-        f"epoch, {row['fit_over_loader']:.2f} times as many as the plain loop"
-        for row in stored["rows"]
-    ]
-    return f"Training on {stored['hardware']}: {'; '.join(found)}."
-
-
 def write_curves(dataset: str) -> None:
     """Draw the convex hulls of all codecs, one panel an accounting."""
     results = benchmark.read_folder(ROOT / "results", dataset)
@@ -246,7 +235,7 @@ def write_sizes() -> None:
 def blocks() -> dict[str, str]:
     """Return what stands between the markers of README.md."""
     drawn = {"notebooks": notebook_table(), "coder": coder_table(), "avif": avif_note()}
-    drawn |= {"training": training_note(), **bench_tables.blocks()}
+    drawn |= bench_tables.blocks()
     drawn |= {
         "targets": targets.table(),
         "throughput": throughput_table(),

@@ -46,9 +46,8 @@ CODE = (
 AUTOENCODER_CODE = ("bottleneck", "codecs/autoencoder", "models", "quantise", "residual")
 LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual", "search")
 NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
-# Closer round one bit per pixel, at which codecs are compared; the slow search is measured there alone.
-LEARNED_QUALITIES = (0, 1, 2, 3, 3.5, 4, 5, 6, 7)
-SLOW_QUALITIES, BEST_QUALITIES = (0, 1, 3, 3.5, 4, 6), (3.5, 4)
+# Closer round one bit per pixel, at which codecs are compared; the longest search is measured there alone.
+LEARNED_QUALITIES, BEST_QUALITIES = (0, 1, 2, 3, 3.5, 4, 5, 6, 7), (3.5, 4)
 
 Series = list[Callable[[], codecs.Codec]]
 Task = tuple[str, str, int]
@@ -88,7 +87,7 @@ def learned(dataset: str) -> dict[str, Series]:
     """Return the series of the codec that is trained for rate, one an effort."""
     if dataset not in zoo.learned_names():
         return {}
-    qualities = {"default": LEARNED_QUALITIES, "slow": SLOW_QUALITIES, "best": BEST_QUALITIES}
+    qualities = {"default": LEARNED_QUALITIES, "slow": LEARNED_QUALITIES, "best": BEST_QUALITIES}
     return {
         "learned" if effort == "default" else f"learned-{effort}": [
             lambda e=effort, q=q: zoo.load_learned(dataset, q, effort=e) for q in qualities[effort]

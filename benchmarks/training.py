@@ -1,4 +1,4 @@
-"""Images a second of `aelib.train.fit` beside a plain Dataset and DataLoader loop, for ``results/training.json``.
+"""Images a second of `aelib.train.fit` beside a plain Dataset and DataLoader loop, a part of ``make bench``.
 
 The plain loop is what most tutorials write: a torchvision-like Dataset that turns one array after the other into a PIL
 picture and a tensor, a DataLoader that shuffles and stacks them, and the same network, loss, optimiser and batch size,
@@ -9,14 +9,10 @@ take turns in one process.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
-from typing import Any
 
-import record
 import torch
 from PIL import Image
 from torch import Tensor
@@ -27,9 +23,7 @@ from aelib import data, models, pretrain, train
 from aelib import images as im
 from aelib.losses import LOSSES
 
-RESULTS = Path(__file__).parent.parent / "results" / "training.json"
 NAMES = {"cifar10-conv-64": 10_000, "cifar10-residual-64": 2_000}  # and how many images are trained on in a round
-ROUNDS = 5
 WORKERS = (0, 2)  # processes that load data; the faster choice counts
 
 
@@ -91,7 +85,7 @@ def own(name: str, images: Tensor, settings: train.Settings) -> float:
     return epoch.seconds
 
 
-def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
+def measure(name: str, count: int, rounds: int) -> dict[str, float]:
     """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
     count = min(count, len(images))
@@ -108,30 +102,4 @@ def measure(name: str, count: int, rounds: int = ROUNDS) -> dict[str, Any]:
         for way, workers in loaders.items():
             seconds[way].append(plain(name, images[:count], settings, workers))
     speed = {way: count / median(found) for way, found in seconds.items()}
-    best = max(speed[way] for way in loaders)
-    whole = len(images) - data.VALIDATION_SIZE
-    return {
-        "model": name,
-        "batch_size": settings.batch_size,
-        "images_per_second": {way: round(value, 1) for way, value in speed.items()},
-        "fit_over_loader": round(speed["fit"] / best, 3),
-        "fit_over_floor": round(speed["fit"] / speed["floor"], 3),
-        "epoch_images": whole,
-        "epoch_seconds": round(whole / speed["fit"], 1),
-    }
-
-
-def main() -> None:
-    """Measure, print and write."""
-    rows = [measure(name, count) for name, count in NAMES.items()]
-    for row in rows:
-        print(json.dumps(row))
-    content = {
-        "rounds": ROUNDS,
-        "rows": rows,
-    }
-    record.write(RESULTS, ("aelib", "torch", "torchvision", "numpy"), content, where=str(train.pick_device()))
-
-
-if __name__ == "__main__":
-    main()
+    return speed

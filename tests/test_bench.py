@@ -25,7 +25,7 @@ def test_a_row_says_how_many_times_the_peer():
 def test_training_is_held_against_a_loop_and_its_own_arithmetic(monkeypatch):
     ways = {"fit": 300.0, "fit, bfloat16": 500.0, "floor": 400.0, "floor, bfloat16": 600.0}
     loaders = {"loader, 0 workers": 100.0, "loader, 2 workers": 200.0}
-    monkeypatch.setattr(training, "measure", lambda *_: {"images_per_second": ways | loaders})
+    monkeypatch.setattr(training, "measure", lambda *_: ways | loaders)
     rows = list(bench.train_rows(small=True))
     assert [(row.own, row.theirs) for row in rows[:4]] == [(300, 200), (300, 400), (500, 200), (600, 400)]
     assert [row.peer for row in rows[:2]] == ["Dataset, DataLoader, 2 workers", "its arithmetic alone"]
