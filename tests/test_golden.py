@@ -91,3 +91,14 @@ def test_encoding_again_gives_streams_of_the_same_size(row, streams):
     else:
         measures = [sum(map(len, found)) for found in both]
     assert measures[0] == pytest.approx(measures[1], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_the_largest_picture_decoded_unasked_and_a_hostile_one_need_less_than_64_mib(name, noise, grown):
+    codec = zoo.load_learned(name, 7)
+    (stream,) = codec.encode(noise(1, codec.model.design.channels, 256, 512))
+    empty = stream[: len(stream) - len(codec.payload(stream))] + bytes(32)  # 32 lanes without a byte
+    for one in (stream, empty):
+        kib, said = grown(f"zoo.load_learned({name!r}, 7)", one, codec.model.design.channels)
+        assert 0 < kib < 64 << 10
+        assert "256, 512)" in said or (one is empty and "expected" in said)
