@@ -201,7 +201,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, help="only so many test images of each data set; for a trial")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished points wait")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the results are published")
-    parser.add_argument("--series", nargs="+", help="only these, such as learned; the results of the others stay")
+    parser.add_argument("--series", nargs="+", help="only these, such as learned or mnist-learned; others stay")
     given = parser.parse_args()
     if given.images and given.folder == ROOT / "results":
         parser.error("--images is for a trial: give a --folder, results/ is for the full test sets")
@@ -212,7 +212,7 @@ def main() -> int:
         (name, label): len(made)
         for name in data.CLASSES
         for label, made in everything(name).items()
-        if given.series is None or label in given.series
+        if given.series is None or label in given.series or f"{name}-{label}" in given.series
     }
     if not series:
         parser.error(f"expected --series out of {[*everything('mnist'), *everything('cifar10')]}, got {given.series}")
