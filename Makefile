@@ -49,6 +49,7 @@ weights: setup ## train all shipped models again (hours on two cores; goes on wh
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/readme.py
 
 peers: setup ## measure the entropy coder beside constriction and AVIF at other settings, for results/entropy.json and avif.json
@@ -61,7 +62,6 @@ codec: setup ## train the learned codecs again, each in one run (for a GPU; goes
 	$(BIN)/python -m aelib.train_codec mnist --bfloat16
 
 learned: setup ## measure the learned codec's speed, parts and photographs, for results/throughput.json and others
-	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/photographs.py
 	$(BIN)/python benchmarks/learned_ablation.py
 	$(BIN)/python benchmarks/learned_training.py
