@@ -61,7 +61,7 @@ codec: setup ## train the learned codecs again, each in one run (for a GPU; goes
 	$(BIN)/python -m aelib.train_codec cifar10 --bfloat16
 	$(BIN)/python -m aelib.train_codec mnist --bfloat16
 
-learned: setup ## measure the learned codec's speed, parts and photographs, for results/throughput.json and others
+learned: setup ## measure the learned codec's parts, photographs and training, for results/learned_ablation.json and others
 	$(BIN)/python benchmarks/photographs.py
 	$(BIN)/python benchmarks/learned_ablation.py
 	$(BIN)/python benchmarks/learned_training.py
