@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -204,9 +205,13 @@ def main() -> None:
             continue
         shortened = {"AELIB_FAST": "1", "AELIB_SOURCE": "sample"} if section is notebook_rows else {}
         os.environ.update(shortened)
-        for row in section(small):
-            rows.append(asdict(row))
-            print(row, flush=True)
+        try:
+            for row in section(small):
+                rows.append(asdict(row))
+                print(row, flush=True)
+        except Exception as error:  # one broken section must not lose the others
+            left_out[section.__name__] = f"{section.__name__} broke off: {type(error).__name__}"
+            traceback.print_exc()
         for name in shortened:
             del os.environ[name]
     print(*left_out.values(), sep="\n")

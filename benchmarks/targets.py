@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aelib import benchmark, curves, tables, zoo
 
 FOLDER = Path(__file__).parent.parent / "results"
@@ -47,10 +49,10 @@ def _stored(name: str) -> Any:
 
 
 def _rate_at(points: list[tuple[float, float]], psnr: float) -> float:
-    found = curves.psnr_at([(quality, rate) for rate, quality in points], psnr)
-    if found is None:
+    rates, values = zip(*points, strict=True)
+    if not values[0] <= psnr <= values[-1]:
         raise ValueError(f"expected a curve through {psnr} dB, got {points}")
-    return found
+    return float(np.interp(psnr, values, rates))
 
 
 def all_targets() -> list[Target]:

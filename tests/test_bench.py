@@ -141,16 +141,19 @@ def test_tables_show_all_but_single_notebooks():
 
 def test_a_small_run_measures_every_section_and_writes_nothing(monkeypatch, capsys):
     section = lambda small: iter([bench.Row.of("import", f"small {small}", "s", 1.0, "peer", 2.0)])  # noqa: E731
-    left_out = lambda small: 1 / 0  # noqa: E731
-    left_out.__name__ = "coder_rows"
+    left_out, broken = (lambda small: print("RUN") for _ in range(2))
+    left_out.__name__, broken.__name__ = "coder_rows", "memory_rows"
     monkeypatch.setattr(bench, "missing", lambda: {"coder_rows": "constriction is not installed"})
-    monkeypatch.setattr(bench, "SECTIONS", (section, left_out))
+    monkeypatch.setattr(bench, "SECTIONS", (broken, section, left_out))
     monkeypatch.setattr(bench.costs, "growth", lambda counts: [])
     monkeypatch.setattr(bench.profiles, "measure", lambda count: {})
     monkeypatch.setattr(bench.record, "write", None)
     monkeypatch.setattr(sys, "argv", ["bench.py", "--small"])
     bench.main()
-    assert "import: small True" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "import: small True" in said
+    assert said.count("RUN") == 1
+    assert "broke off: TypeError" in said
     written = []
     monkeypatch.setattr(bench.costs, "growth", lambda: [])
     monkeypatch.setattr(bench.record, "write", lambda file, packages, content: written.append(content))
