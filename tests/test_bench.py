@@ -156,7 +156,7 @@ def test_a_small_run_measures_every_section_and_writes_nothing(monkeypatch, caps
     assert "broke off: TypeError" in said
     written = []
     monkeypatch.setattr(bench.costs, "growth", lambda: [])
-    monkeypatch.setattr(bench.record, "write", lambda file, packages, content: written.append(content))
+    monkeypatch.setattr(bench.record, "write", lambda file, packages, content, where: written.append(content))
     monkeypatch.setattr(sys, "argv", ["bench.py"])
     bench.main()
     assert json.loads(json.dumps(written))[0]["rows"][0]["ratio"] == 0.5
