@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"expected a new file, got {given.target}, which exists; --force overwrites it", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError, RuntimeError) as error:  # PyTorch lacks memory with a RuntimeError
-        print(f"{given.command} {given.source}: {error or 'expected more memory than there is'}", file=sys.stderr)
+        print(f"{given.command} {given.source}: {str(error) or 'expected more memory than there is'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{given.command} {given.source}: stopped, nothing was written", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Streams that were written once decode to the same latents in any batch, order, number of threads and precision."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,15 +83,20 @@ def test_encoding_again_gives_streams_of_the_same_size(row, streams):
     """Another processor may turn a symbol over now and then: its floats may round to the other side."""
     codec = zoo.load_learned(row["dataset"], row["quality"], effort=row["effort"])
     images = pictures(row["dataset"])[row["kind"] == "picture"]
-    both = codec.encode(images), streams
-    if row["effort"] == "best":  # a hundred steps of search end elsewhere on the way from few bits to a good picture
-        price = codec.model.design.price(torch.tensor([float(row["quality"])]))
-        bits = [torch.tensor([8.0 * len(codec.payload(stream)) for stream in found]) for found in both]
-        pairs = zip([im.to_float(codec.decode(found)) for found in both], bits, strict=True)
-        measures = [float(search.costs(im.to_float(images), *pair, price).sum()) for pair in pairs]
-    else:
-        measures = [sum(map(len, found)) for found in both]
-    assert measures[0] == pytest.approx(measures[1], rel=0.02)
+    again = codec.encode(images)
+    if row["effort"] != "best":
+        assert sum(map(len, again)) == pytest.approx(sum(map(len, streams)), rel=0.02)
+        return
+    # A hundred steps of search end elsewhere on the way from few bits to a good picture, with another PyTorch at a cost
+    # that differs by 4 % on the one foreign picture. But it never costs more than what it began with.
+    plain = replace(codec, effort="default").encode(images)
+    price = codec.model.design.price(torch.tensor([float(row["quality"])]))
+    costs = []
+    for found in (again, streams, plain):
+        bits = torch.tensor([8.0 * len(codec.payload(stream)) for stream in found])
+        costs.append(float(search.costs(im.to_float(images), im.to_float(codec.decode(found)), bits, price).sum()))
+    assert costs[0] == pytest.approx(costs[1], rel=0.06)
+    assert max(costs[:2]) < costs[2]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])

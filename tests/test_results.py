@@ -66,7 +66,7 @@ def test_other_code_weights_packages_or_settings_are_measured_again(results, tmp
 def test_the_learned_codec_has_a_series_an_effort_and_is_measured_again_when_its_own_code_changes(results):
     series = results.learned("cifar10")
     assert list(series) == ["learned", "learned-slow", "learned-best"]
-    assert series["learned-slow"][3]().name == "learned q3.5 slow"
+    assert series["learned-slow"][4]().name == "learned q3.5 slow"
     said = results.about("cifar10", "learned-slow", "sample")
     assert said["weights_sha256"] == zoo.learned_card("cifar10")["sha256"]
     first, other = results.key(said, "q1", 100), results.key({**said, "series": "conv-64"}, "q1", 100)
