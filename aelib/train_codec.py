@@ -126,7 +126,8 @@ def _read(checkpoint: Path, wanted: learned.Design) -> tuple[dict[str, Tensor], 
         state = stored["average"] if same else learned.repriced(stored["average"], had, wanted)
         return state, {**run, **({} if same else prices), "history": stored["history"]}
     except Exception as error:  # as in aelib.checkpoints
-        raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {error!r}") from error
+        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more'}"[:200]
+        raise ValueError(f"expected a checkpoint of aelib.train_codec in {checkpoint}, got {said}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+import entropy
 import matplotlib.pyplot as plt
 import numpy as np
 import slider
@@ -22,19 +22,8 @@ from aelib import codecs, data, metrics, models, train, zoo
 from aelib import images as im
 from aelib.codecs import Codec
 
-ROUNDS = 3
 EVERYTHING = "from aelib import benchmark, codecs, data, latent, learned, metrics, models, plots, train, widgets, zoo"
 COUNTS, SIDES = (64, 256, 1024), (64, 128, 256, 352)
-
-
-def best(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """Return the shortest time of a few, in seconds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def slope(seconds: Mapping[int, float]) -> float:
@@ -51,7 +40,7 @@ def imports() -> dict[str, float]:
     """Return the seconds that a fresh Python takes to import PyTorch, the package too, and all that it has."""
     codes = {"torch": "import torch", "aelib": "import torch, aelib", "modules": f"import torch\n{EVERYTHING}"}
     return {
-        name: best(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True))
+        name: entropy.seconds(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True))
         for name, code in codes.items()
     }
 
@@ -62,8 +51,8 @@ def similarity(few: int) -> tuple[int, float, float]:
     other = codecs.Jpeg(50).decode(codecs.Jpeg(50).encode(images))
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     pairs = [[part[n].permute(1, 2, 0).numpy() for part in (images, other)] for n in range(few)]
-    theirs = best(lambda: [structural_similarity(*pair, channel_axis=2, **options) for pair in pairs])
-    return len(images), len(images) / best(lambda: metrics.ssim(images, other)), few / theirs
+    theirs = entropy.seconds(lambda: [structural_similarity(*pair, channel_axis=2, **options) for pair in pairs])
+    return len(images), len(images) / entropy.seconds(lambda: metrics.ssim(images, other)), few / theirs
 
 
 def moves() -> tuple[float, float]:
@@ -82,12 +71,15 @@ def moves() -> tuple[float, float]:
         figure.savefig(io.BytesIO(), format="png")
         plt.close(figure)
 
-    return own, best(draw)
+    return own, entropy.seconds(draw)
 
 
 def _both_ways(codec: Codec, images: Tensor) -> dict[str, float]:
     streams = codec.encode(images)
-    return {"encoding": best(lambda: codec.encode(images)), "decoding": best(lambda: codec.decode(streams))}
+    return {
+        "encoding": entropy.seconds(lambda: codec.encode(images)),
+        "decoding": entropy.seconds(lambda: codec.decode(streams)),
+    }
 
 
 def _by_size(runs: Mapping[int, dict[str, float]], of: str, size: str) -> list[dict[str, Any]]:
@@ -107,7 +99,10 @@ def growth(counts: tuple[int, ...] = COUNTS, sides: tuple[int, ...] = SIDES) -> 
     trained = zoo.load_learned("cifar10", 4)
     for label, codec in (("autoencoder", own), ("learned codec", trained), ("JPEG", codecs.Jpeg(5))):
         rows += _by_size({count: _both_ways(codec, test[:count]) for count in counts}, label, "images")
-    training_ = {n: {"training": best(lambda n=n: training.own("cifar10-conv-64", test[:n], settings))} for n in counts}
+    training_ = {
+        n: {"training": entropy.seconds(lambda n=n: training.own("cifar10-conv-64", test[:n], settings))}
+        for n in counts
+    }
     rows += _by_size(training_, "autoencoder", "images")
     whole = im.tile(test[:256], columns=16)[None]  # 512x512 pixels
     for label, picture_codec in (("learned codec", trained), ("JPEG", codecs.Jpeg(5))):
@@ -117,7 +112,7 @@ def growth(counts: tuple[int, ...] = COUNTS, sides: tuple[int, ...] = SIDES) -> 
     runs = {size: _both_ways(zoo.load_codec(name), test[: counts[-1]]) for size, name in names.items()}
     rows += _by_size(runs, "autoencoder", "K")
     training_ = {
-        size: {"training": best(lambda name=name: training.own(name, test[: counts[-1]], settings))}
+        size: {"training": entropy.seconds(lambda name=name: training.own(name, test[: counts[-1]], settings))}
         for size, name in names.items()
     }
     return rows + _by_size(training_, "autoencoder", "K")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import bench_tables
+import learned_training
 import matplotlib.pyplot as plt
 import targets
 from PIL import Image
@@ -109,14 +110,10 @@ def learned_table(dataset: str) -> str:
         f"{card['seconds'] / 60:.0f} minutes ({card['hardware']}), {recipe['steps']:,} steps of "
         f"{recipe['batch_size']} images"
     )
-    earlier = recipe["began_with"]
-    while earlier:
-        about = [
-            f"{earlier['seconds'] / 60:.0f} minutes",
-            *(earlier[k] for k in ("hardware", "remark") if k in earlier),
-        ]
-        text += f", after {earlier['step']:,} steps of {earlier['settings']['batch_size']} ({'; '.join(about)})"
-        earlier = earlier.get("began_with")
+    for run in reversed(learned_training.runs(card)[:-1]):
+        about = [f"{run['seconds'] / 60:.0f} minutes", *(run[key] for key in ("hardware", "remark") if key in run)]
+        settings = run["settings"]
+        text += f", after {settings['steps']:,} steps of {settings['batch_size']} ({'; '.join(about)})"
     parts.append(text + ".")
     return "\n\n".join(parts)
 
