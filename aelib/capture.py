@@ -14,32 +14,22 @@ _FIRST = 3  # steps before CUDA captures one, in which libraries choose their al
 
 def captured(take: Callable[[], Tensor], generator: torch.Generator) -> Callable[[], Tensor]:
     """Return what does as `take` does; on CUDA the thousands of small kernels of a step are launched as one graph."""
-    if generator.device.type != "cuda":
-        return take
-    graph, stream, taken = torch.cuda.CUDAGraph(), torch.cuda.Stream(), 0  # type: ignore[no-untyped-call]
-    graph.register_generator_state(generator)
-    loss = torch.zeros((), device=generator.device)
-
-    def step() -> Tensor:
-        nonlocal taken, loss
-        taken += 1
-        if taken <= _FIRST:
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                loss = take()
-            torch.cuda.current_stream().wait_stream(stream)
-            return loss
-        if taken == _FIRST + 1:
-            with torch.cuda.graph(graph):
-                loss = take()
-        graph.replay()
-        return loss
-
-    return step
+    return _replayed(take, generator) if generator.device.type == "cuda" else take
 
 
 def of_shape(take: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
     """Return what does as `take` does; given tensors of `count` rows on CUDA, it is launched as one graph."""
+    replayed = _replayed(take)
+
+    def step(*given: Tensor) -> Tensor:
+        fits = given[0].device.type == "cuda" and len(given[0]) == count
+        return (replayed if fits else take)(*given)
+
+    return step
+
+
+def _replayed(take: Callable[..., Tensor], generator: torch.Generator | None = None) -> Callable[..., Tensor]:
+    """Return what takes the first steps as they are, then captures one and replays it on what it is given."""
     graph: torch.cuda.CUDAGraph | None = None
     stream: torch.cuda.Stream | None = None
     held: list[Tensor] = []
@@ -47,8 +37,6 @@ def of_shape(take: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
 
     def step(*given: Tensor) -> Tensor:
         nonlocal graph, stream, held, result, taken
-        if given[0].device.type != "cuda" or len(given[0]) != count:
-            return take(*given)
         taken += 1
         if taken <= _FIRST:
             stream = stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -59,6 +47,8 @@ def of_shape(take: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
             return result
         if graph is None:
             graph, held = torch.cuda.CUDAGraph(), [value.clone() for value in given]
+            if generator is not None:
+                graph.register_generator_state(generator)
             with torch.cuda.graph(graph):
                 result = take(*held)
         for value, new in zip(held, given, strict=True):

@@ -25,7 +25,7 @@ class Settings:
     batch_size : int
         Images per step.
     learning_rate : float
-        Adam's peak learning rate, reached after `warmup` of all steps.
+        AdamW's peak learning rate, reached after `warmup` of all steps.
     warmup : float
         Share of all steps, in [0, 1), in which the learning rate rises linearly.
     loss : {"mse", "bce", "psnr"}
@@ -42,6 +42,10 @@ class Settings:
         Mirror every other image, another choice in every epoch.
     bfloat16 : bool
         Compute the networks in it, for GPUs and newer CPUs; loss, weights and validation stay in float32.
+    shift : int
+        Move every image by up to so many pixels down or up and right or left, another way in every epoch.
+    weight_decay : float
+        AdamW's: what weights lose in a step, as a share of them, is this times the learning rate.
     """
 
     epochs: int = 20
@@ -54,6 +58,8 @@ class Settings:
     average: float = 0.0
     flips: bool = False
     bfloat16: bool = False
+    shift: int = 0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         for name, got in (("epochs", self.epochs), ("batch_size", self.batch_size)):
@@ -67,6 +73,10 @@ class Settings:
             raise ValueError(f"expected a loss out of {tuple(LOSSES)}, got {self.loss!r}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"expected a schedule out of {tuple(SCHEDULES)}, got {self.schedule!r}")
+        if not isinstance(self.shift, int) or self.shift < 0:
+            raise ValueError(f"expected a whole shift >= 0, got {self.shift!r}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"expected a finite weight_decay >= 0, got {self.weight_decay!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"expected 0 <= average < 1, got {self.average!r}")
 

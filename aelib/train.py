@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import capture, checkpoints, distributed
+from aelib import augment, capture, checkpoints, distributed
 from aelib import images as im
 from aelib.losses import LOSSES
 from aelib.models import Autoencoder
@@ -45,6 +46,13 @@ def pick_device(name: str | None = None) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def hardware(device: torch.device, crew: distributed.Crew) -> str:
+    """Return what a card says of the machine that trained: GPUs by their names, else the CPU's kind and threads."""
+    one = f"{platform.machine()}, {torch.get_num_threads()} thread(s), {device}"
+    one = torch.cuda.get_device_name(device) if device.type == "cuda" else one
+    return one if crew.alone else f"{crew.count} x {one}"
 
 
 def fit(
@@ -105,7 +113,9 @@ def fit(
     fused = target.type != "mps"  # one pass over a parameter instead of six; Apple GPUs have it since PyTorch 2.5 alone
     on_gpu = target.type == "cuda"
     peak: Any = torch.tensor(settings.learning_rate, device=target) if on_gpu else settings.learning_rate
-    optimizer = torch.optim.Adam(model.parameters(), lr=peak, fused=fused, capturable=on_gpu)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=peak, fused=fused, capturable=on_gpu, weight_decay=settings.weight_decay
+    )
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if settings.average:
         parts["average"] = copy.deepcopy(model)
@@ -150,14 +160,12 @@ def _near(images: Tensor, device: torch.device) -> Tensor:
 
 
 def _stepper(parts: dict[str, Any], settings: Settings, crew: distributed.Crew) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what takes a step on this process's uint8 images, some to be mirrored, for its part of the loss."""
+    """Return what takes a step on this process's uint8 images and their random numbers, for its part of the loss."""
     model, optimizer = parts["model"], parts["optimizer"]
     averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
 
-    def take(part: Tensor, flipped: Tensor) -> Tensor:
-        x = im.to_float(part).contiguous(memory_format=torch.channels_last)
-        if settings.flips:
-            x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+    def take(part: Tensor, draws: Tensor) -> Tensor:
+        x = augment.changed(part, draws, settings).contiguous(memory_format=torch.channels_last)
         weight = crew.share(model.share[0])[1]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.bfloat16):
             raw = model.decode_logits(model.encode(x).float())
@@ -188,7 +196,7 @@ def _train_epoch(
     seed = settings.seed * 100_003 + number
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator).to(images.device)
-    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    draws = augment.draws(len(images), settings, generator).to(images.device)
     batches = torch.split(order, settings.batch_size)
     total = torch.zeros((), device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -199,7 +207,7 @@ def _train_epoch(
                 group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
             own, _ = crew.share(len(batch))
             model.share = (len(batch), own)
-            loss = take(images[batch[own]].to(device), flipped[batch[own]].to(device))
+            loss = take(images[batch[own]].to(device), draws[batch[own]].to(device))
             total += loss * len(batch)
     model.share = None
     return float(total) / len(images)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import checkpoints, codecs, data, distributed, learned, train_rate, zoo
+from aelib import checkpoints, codecs, data, distributed, learned, train, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
@@ -102,17 +102,11 @@ def make(
         "history": [asdict(look) for look in history],
         "data_sha256": data.SHA256[dataset] if full.source != "sample" else {},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}},
-        "hardware": (f"{crew.count} x " if crew.count > 1 else "") + _hardware(trained_on),
+        "hardware": train.hardware(trained_on, crew),
         "seconds": round(history[-1].seconds, 1),
     }
     zoo.save_learned(codec, facts, folder=folder)
     return codec
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {torch.get_num_threads()} thread(s), {device}"
 
 
 def _read(checkpoint: Path, wanted: learned.Design) -> tuple[dict[str, Tensor], dict[str, Any]]:

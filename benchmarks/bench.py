@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import costs
@@ -30,6 +30,7 @@ import throughput
 import together
 import torch
 import training
+from record import Row
 
 from aelib import data, mapped, train, zoo
 from aelib.codecs import Codec
@@ -40,43 +41,6 @@ PACKAGES = ("aelib", "torch", "torchvision", "numpy", "pillow", "scikit-image", 
 FAST, FULL = 180, 600  # seconds that all notebooks may take together
 OWN = ("autoencoder", "learned codec")
 SIMILARITY = "scikit-image, an image a call, from a few hundred of them"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure of ours and what a peer reaches in the same run, both in `unit`, and the first over the second."""
-
-    part: str
-    what: str
-    unit: str
-    own: float
-    peer: str
-    theirs: float
-    ratio: float
-
-    @classmethod
-    def of(cls, part: str, what: str, unit: str, own: float, peer: str, theirs: float) -> Row:
-        """Return the row of two figures."""
-        return cls(part, what, unit, own, peer, theirs, own / theirs)
-
-    def __str__(self) -> str:
-        """Return a line for the terminal."""
-        figures = f"{self.own:10,.4g} to {self.theirs:10,.4g} {self.unit:12} x {self.ratio:<8.3g}"
-        return f"{f'{self.part}: {self.what}':44} {figures} {self.peer}"
-
-
-def train_rows(small: bool) -> Iterator[Row]:
-    """Compare `fit` with a plain loop and with its arithmetic alone."""
-    for name, count in training.NAMES.items():
-        speeds = training.measure(name, 256 if small else count, 1 if small else 3)
-        loader = max((way for way in speeds if way.startswith("loader")), key=lambda way: speeds[way])
-        peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
-        for way, peer in peers.items():
-            yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
-        rough, peer = speeds["fit, bfloat16"], f"{peers[loader]}, in float32"
-        yield Row.of("training", f"{name}, in bfloat16", "images/s", rough, peer, speeds[loader])
-        half, whole = speeds["floor, bfloat16"], speeds["floor"]
-        yield Row.of("training", f"{name}, arithmetic in bfloat16", "images/s", half, "in float32", whole)
 
 
 def together_rows(small: bool) -> Iterator[Row]:
@@ -161,7 +125,7 @@ def notebook_rows(small: bool) -> Iterator[Row]:
     yield Row.of("notebooks, in full", "all, when last executed", "s", sum(full.values()), "limit of all", FULL)
 
 
-SECTIONS = (train_rows, together_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)
+SECTIONS = (training.rows, together_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)
 
 
 def missing() -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,3 +20,26 @@ def write(file: Path, packages: Iterable[str], content: dict[str, Any], *, where
     versions = {name: version(name) for name in packages} | content.pop("versions", {})
     whole = {"schema": 1, **content, "versions": versions, "hardware": hardware}
     files.write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of ours and what a peer reaches in the same run, both in `unit`, and the first over the second."""
+
+    part: str
+    what: str
+    unit: str
+    own: float
+    peer: str
+    theirs: float
+    ratio: float
+
+    @classmethod
+    def of(cls, part: str, what: str, unit: str, own: float, peer: str, theirs: float) -> Row:
+        """Return the row of two figures."""
+        return cls(part, what, unit, own, peer, theirs, own / theirs)
+
+    def __str__(self) -> str:
+        """Return a line for the terminal."""
+        figures = f"{self.own:10,.4g} to {self.theirs:10,.4g} {self.unit:12} x {self.ratio:<8.3g}"
+        return f"{f'{self.part}: {self.what}':44} {figures} {self.peer}"

@@ -9,12 +9,17 @@ take turns in one process.
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import median
 
+import record
 import torch
 from PIL import Image
+from record import Row
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
@@ -23,8 +28,10 @@ from aelib import data, models, pretrain, train
 from aelib import images as im
 from aelib.losses import LOSSES
 
+RESULTS = Path(__file__).parent.parent / "results" / "bench_gpu.json"
+PACKAGES = ("aelib", "torch", "torchvision", "numpy", "pillow")
 NAMES = {"cifar10-conv-64": 10_000, "cifar10-residual-64": 2_000}  # and how many images are trained on in a round
-WORKERS = (0, 2)  # processes that load data; the faster choice counts
+WORKERS = (0, 2) if (os.cpu_count() or 2) < 8 else (0, 2, 8)  # processes that load data; the fastest choice counts
 
 
 class Pictures(Dataset[Tensor]):
@@ -79,17 +86,17 @@ def floor(name: str, images: Tensor, settings: train.Settings, *, bfloat16: bool
 
 
 def own(name: str, images: Tensor, settings: train.Settings) -> float:
-    """Return the seconds that one epoch of `fit` takes; hardly any is validation."""
+    """Return the seconds that one epoch of `fit` takes; hardly any is validation. On a GPU the first one prepares."""
     _, architecture, size = name.split("-")
-    (epoch,) = train.fit(models.build(architecture, int(size)), images, images[:10], settings)
-    return epoch.seconds
+    settings = replace(settings, epochs=2 if train.pick_device().type == "cuda" else 1)
+    return train.fit(models.build(architecture, int(size)), images, images[:10], settings)[-1].seconds
 
 
 def measure(name: str, count: int, rounds: int) -> dict[str, float]:
     """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
-    count = min(count, len(images))
-    settings = replace(pretrain.recipe(name), epochs=1)
+    count = min(10_000 if train.pick_device().type == "cuda" else count, len(images))
+    settings = replace(pretrain.recipe(name), epochs=1, bfloat16=False)
     loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
     seconds: dict[str, list[float]] = {
         way: [] for way in ("fit", "fit, bfloat16", "floor", "floor, bfloat16", *loaders)
@@ -103,3 +110,32 @@ def measure(name: str, count: int, rounds: int) -> dict[str, float]:
             seconds[way].append(plain(name, images[:count], settings, workers))
     speed = {way: count / median(found) for way, found in seconds.items()}
     return speed
+
+
+def rows(small: bool = False) -> Iterator[Row]:
+    """Compare `fit` with a plain loop and with its arithmetic alone."""
+    for name, count in NAMES.items():
+        speeds = measure(name, 256 if small else count, 1 if small else 3)
+        loader = max((way for way in speeds if way.startswith("loader")), key=lambda way: speeds[way])
+        peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
+        for way, peer in peers.items():
+            yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+        rough, peer = speeds["fit, bfloat16"], f"{peers[loader]}, in float32"
+        yield Row.of("training", f"{name}, in bfloat16", "images/s", rough, peer, speeds[loader])
+        half, whole = speeds["floor, bfloat16"], speeds["floor"]
+        yield Row.of("training", f"{name}, arithmetic in bfloat16", "images/s", half, "in float32", whole)
+
+
+def main() -> None:
+    """Measure on a GPU, print and write."""
+    if not torch.cuda.is_available():
+        raise SystemExit("expected a GPU; without one make bench measures training too")
+    found = []
+    for row in rows():
+        found.append(asdict(row))
+        print(row, flush=True)
+    record.write(RESULTS, PACKAGES, {"rows": found}, where=torch.cuda.get_device_name())
+
+
+if __name__ == "__main__":
+    main()
