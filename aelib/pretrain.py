@@ -7,75 +7,12 @@ import platform
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from aelib import data, distributed, latent, metrics, models, quantise, residual, sweep, train, zoo
+from aelib import data, distributed, latent, metrics, models, quantise, recipes, residual, sweep, train, zoo
 
-SIZES = {
-    "mnist-conv": (2, 4, 8, 16, 32, 64),
-    "mnist-dense": (4, 16, 64),
-    "cifar10-conv": (2, 4, 8, 16, 32, 64, 128, 256),
-    "cifar10-dense": (16, 64, 256),
-    "cifar10-ordered": (384,),
-    "cifar10-residual": (64, 128, 256, 384),
-}
-# Can be trained by name, as other sizes can; not shipped yet.
-TRIALS = {"mnist-ordered": (64,), "mnist-residual": (2, 4, 8, 16, 32, 64)}
-FAMILIES = {**SIZES, **TRIALS}
-# Batch size and learning rate: the best on the validation split of a few, for conv and dense after 4 epochs at
-# cifar10-*-64, for the residual networks after 1560 steps of 32 images at K = 256.
-RECIPES = {
-    "conv": train.Settings(epochs=25, batch_size=64, learning_rate=4e-3),
-    "dense": train.Settings(epochs=30, batch_size=64, learning_rate=2e-3),
-    "ordered": train.Settings(epochs=40, batch_size=256, learning_rate=2e-3, loss="psnr", average=0.999, bfloat16=True),
-    "residual": train.Settings(
-        epochs=25, batch_size=256, learning_rate=1.5e-3, loss="psnr", average=0.999, bfloat16=True
-    ),
-}
-# More epochs than the recipe's: those of 100 are for a GPU, those of 30 are what a core does in 40 minutes.
-EPOCHS = {
-    "cifar10-residual-64": 100,
-    "cifar10-residual-128": 30,
-    "cifar10-residual-256": 30,
-    "cifar10-residual-384": 100,
-    "mnist-residual-64": 40,
-}
-# Keeps large networks from learning photographs by heart; digits would no longer be digits if they were mirrored.
-VARIED: dict[str, Any] = {"flips": True, "shift": 2, "weight_decay": 0.03}
 START_IMAGES = 10_000
-
-
-def all_names() -> list[str]:
-    """Return the names of all weights that are shipped.
-
-    >>> len(all_names())
-    25
-    """
-    return [f"{family}-{size}" for family, sizes in SIZES.items() for size in sizes]
-
-
-def recipe(name: str) -> train.Settings:
-    """Return how weights are trained; photographs are mirrored, digits would no longer be digits.
-
-    >>> recipe("cifar10-residual-64").epochs, recipe("cifar10-residual-64").flips, recipe("mnist-residual-8").flips
-    (100, True, False)
-    """
-    dataset, architecture, _ = _parse(name)
-    varied = VARIED if dataset == "cifar10" and architecture in ("ordered", "residual") else {}
-    chosen = RECIPES[architecture]
-    return replace(chosen, epochs=EPOCHS.get(name, chosen.epochs), **varied)
-
-
-def parent(name: str) -> str | None:
-    """Return the name of the weights that a training begins with: for residual networks, the ordered one's.
-
-    >>> parent("cifar10-residual-64"), parent("cifar10-conv-64")
-    ('cifar10-ordered-384', None)
-    """
-    dataset, architecture, _ = _parse(name)
-    return f"{dataset}-ordered-{FAMILIES[f'{dataset}-ordered'][-1]}" if architecture == "residual" else None
 
 
 def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoencoder:
@@ -91,9 +28,9 @@ def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoe
     folder : Path
         Where the weights of its parent lie, if it has one.
     """
-    dataset, architecture, latent_dim = _parse(name)
-    if (origin := parent(name)) is not None:
-        made = (folder / f"{origin}.json").is_file()  # else a trial begins with the shipped ones
+    dataset, architecture, latent_dim = recipes.parse(name)
+    if (origin := recipes.parent(name)) is not None:
+        made = (folder / f"{origin}.json").is_file()  # else it begins with the shipped ones
         return residual.shortened(zoo.load(origin, folder=folder if made else zoo.WEIGHTS), latent_dim)
     channels, size, _ = data.SHAPES[dataset]
     model = models.build(architecture, latent_dim, channels=channels, size=size, seed=seed)
@@ -124,7 +61,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     ConnectionError
         Only the bundled sample is at hand and `source` does not ask for it.
     """
-    dataset, architecture, latent_dim = _parse(name)
+    dataset, architecture, latent_dim = recipes.parse(name)
     full, test = (data.load(dataset, part, source=source) for part in ("train", "test"))
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
@@ -142,7 +79,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     crew = distributed.launched()
     launcher = "python" if crew.alone else f"torchrun --nproc-per-node {crew.count}"
     command = f"{launcher} -m aelib.pretrain {name}"
-    command += f" --epochs {settings.epochs}" if settings.epochs != recipe(name).epochs else ""
+    command += f" --epochs {settings.epochs}" if settings.epochs != recipes.recipe(name).epochs else ""
     command += f" --seed {settings.seed}" if settings.seed else ""
     command += f" --source {source}" if source else ""
     shipped = zoo.rounded(model)
@@ -161,7 +98,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         recipe={
             **asdict(settings),
             "batch_size": settings.batch_size * crew.count,
-            "start": parent(name) or "own",
+            "start": recipes.parent(name) or "own",
             "command": command,
         },
         history={
@@ -194,13 +131,6 @@ def quality(model: models.Autoencoder, test: data.Dataset) -> dict[str, float]:
     }
 
 
-def _parse(name: str) -> tuple[str, str, int]:
-    parts = name.split("-")
-    if len(parts) != 3 or f"{parts[0]}-{parts[1]}" not in FAMILIES or not parts[2].isdecimal() or int(parts[2]) < 1:
-        raise ValueError(f"expected DATASET-ARCHITECTURE-K with the first two out of {tuple(FAMILIES)}, got {name!r}")
-    return parts[0], parts[1], int(parts[2])
-
-
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
@@ -218,10 +148,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
-    names = given.names or all_names()
+    names = given.names or recipes.all_names()
     try:
         for name in names:
-            _parse(name)
+            recipes.parse(name)
     except ValueError as error:
         parser.error(str(error))
     alone = distributed.launched().alone
@@ -238,14 +168,15 @@ def main(arguments: list[str] | None = None) -> int:
         passed += ["--epochs", str(given.epochs)] if given.epochs else []
         passed += ["--seed", str(given.seed)] if given.seed else []
         passed += ["--source", given.source] if given.source else []
-        data_sets = {_parse(name)[0] for name in names}
+        data_sets = {recipes.parse(name)[0] for name in names}
         for dataset in data_sets:
             data.load(dataset, "train", source=given.source)  # once, before the processes would race for it
-        parents = {origin for name in names if (origin := parent(name)) is not None}
+        parents = {origin for name in names if (origin := recipes.parent(name)) is not None}
         rounds = [name for name in names if name in parents], [name for name in names if name not in parents]
         return int(any([sweep.run(some, passed, jobs=given.jobs) for some in rounds]))
-    chosen = recipe(names[0])
-    settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed)
+    chosen = recipes.recipe(names[0])
+    fast = chosen.bfloat16 and train.computes_bfloat16(train.pick_device())
+    settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed, bfloat16=fast)
     make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
     return 0
 

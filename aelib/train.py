@@ -48,6 +48,11 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device gains by bfloat16; CPUs without AVX-512 take many times as long, as they convert every value."""
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def hardware(device: torch.device, crew: distributed.Crew) -> str:
     """Return what a card says of the machine that trained: GPUs by their names, else the CPU's kind and threads."""
     one = f"{platform.machine()}, {torch.get_num_threads()} thread(s), {device}"

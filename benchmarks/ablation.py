@@ -13,12 +13,12 @@ from typing import Any
 import record
 import torch
 
-from aelib import data, metrics, models, pretrain, residual, train
+from aelib import data, metrics, models, pretrain, recipes, residual, train
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ablation.json"
 LATENT_DIM, EPOCHS = 128, 1
-BASE = replace(pretrain.recipe(f"cifar10-residual-{LATENT_DIM}"), epochs=EPOCHS)
+BASE = replace(recipes.recipe(f"cifar10-residual-{LATENT_DIM}"), epochs=EPOCHS)
 # Name, what differs in the network, what differs in the training, and whether it starts as PCA.
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("baseline: one epoch from PCA", {}, {}, True),

@@ -20,7 +20,7 @@ import torch
 import training
 from torch import Tensor
 
-from aelib import data, mapped, models, pretrain, train
+from aelib import data, mapped, models, recipes, train
 
 STATUS = Path("/proc/self/status")
 NAME = "cifar10-conv-64"
@@ -68,7 +68,7 @@ def fit_digits(images: Tensor) -> None:
 
 def photographs(count: int) -> tuple[Tensor, train.Settings]:
     """Return training images, and how `fit` and the loader's loop go over them once."""
-    settings = replace(pretrain.recipe(NAME), epochs=1)
+    settings = replace(recipes.recipe(NAME), epochs=1)
     return data.load("cifar10", "train").images[:count], settings
 
 

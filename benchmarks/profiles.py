@@ -13,7 +13,7 @@ from typing import Any
 import training
 from torch.profiler import ProfilerActivity, profile
 
-from aelib import data, pretrain, zoo
+from aelib import data, recipes, zoo
 
 LARGEST = 3
 Cost = dict[str, Any]
@@ -51,7 +51,7 @@ def measure(count: int) -> dict[str, list[Cost]]:
     found = {}
     images = data.load("cifar10", "train").images[:count]
     for name in training.NAMES:
-        settings = replace(pretrain.recipe(name), epochs=1)
+        settings = replace(recipes.recipe(name), epochs=1)
         found[f"training {name}"] = operations(lambda name=name, own=settings: training.own(name, images, own))
     for label, codec in (
         ("autoencoder", zoo.load_codec("cifar10-conv-64")),

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import training
 
-from aelib import data, distributed, pretrain
+from aelib import data, distributed, recipes
 
 
 def measure(name: str, count: int, processes: int, threads: int) -> float:
@@ -26,7 +26,7 @@ def measure(name: str, count: int, processes: int, threads: int) -> float:
 
 def main(name: str, count: int) -> None:
     """Train for an epoch, once to warm up, and print the images a second."""
-    crew, recipe = distributed.launched(), pretrain.recipe(name)
+    crew, recipe = distributed.launched(), recipes.recipe(name)
     settings = replace(recipe, epochs=1, batch_size=recipe.batch_size // crew.count)
     images = data.load("cifar10", "train").images[:count]
     seconds = [training.own(name, images, settings) for _ in range(2)]

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from aelib import data, models, pretrain, train
+from aelib import data, models, recipes, train
 from aelib import images as im
 from aelib.losses import LOSSES
 
@@ -96,16 +96,16 @@ def measure(name: str, count: int, rounds: int) -> dict[str, float]:
     """Return images a second of each way, medians over rounds in which they take turns."""
     images = data.load("cifar10", "train").images
     count = min(10_000 if train.pick_device().type == "cuda" else count, len(images))
-    settings = replace(pretrain.recipe(name), epochs=1, bfloat16=False)
+    settings = replace(recipes.recipe(name), epochs=1, bfloat16=False)
     loaders = {f"loader, {workers} workers": workers for workers in WORKERS}
-    seconds: dict[str, list[float]] = {
-        way: [] for way in ("fit", "fit, bfloat16", "floor", "floor, bfloat16", *loaders)
-    }
+    rough = ("fit, bfloat16", "floor, bfloat16") if train.computes_bfloat16(train.pick_device()) else ()
+    seconds: dict[str, list[float]] = {way: [] for way in ("fit", "floor", *rough, *loaders)}
     for _ in range(rounds):
         seconds["fit"].append(own(name, images[:count], settings))
-        seconds["fit, bfloat16"].append(own(name, images[:count], replace(settings, bfloat16=True)))
         seconds["floor"].append(floor(name, images[:count], settings))
-        seconds["floor, bfloat16"].append(floor(name, images[:count], settings, bfloat16=True))
+        if rough:
+            seconds["fit, bfloat16"].append(own(name, images[:count], replace(settings, bfloat16=True)))
+            seconds["floor, bfloat16"].append(floor(name, images[:count], settings, bfloat16=True))
         for way, workers in loaders.items():
             seconds[way].append(plain(name, images[:count], settings, workers))
     speed = {way: count / median(found) for way, found in seconds.items()}
@@ -120,6 +120,8 @@ def rows(small: bool = False) -> Iterator[Row]:
         peers = {loader: f"Dataset, {loader.replace('loader', 'DataLoader')}", "floor": "its arithmetic alone"}
         for way, peer in peers.items():
             yield Row.of("training", name, "images/s", speeds["fit"], peer, speeds[way])
+        if "fit, bfloat16" not in speeds:
+            continue
         rough, peer = speeds["fit, bfloat16"], f"{peers[loader]}, in float32"
         yield Row.of("training", f"{name}, in bfloat16", "images/s", rough, peer, speeds[loader])
         half, whole = speeds["floor, bfloat16"], speeds["floor"]

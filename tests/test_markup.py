@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aelib import files, markup, pretrain, views, zoo
+from aelib import files, markup, recipes, views, zoo
 from aelib.views import Choice, Row, View
 
 NAUGHTY = """<script>alert("1")</script> & 'more'"""
-FAMILIES = [tuple(family.split("-")) for family, sizes in pretrain.SIZES.items() if len(sizes) > 1]
+FAMILIES = [tuple(family.split("-")) for family, sizes in recipes.SIZES.items() if len(sizes) > 1]
 
 
 class Page(HTMLParser):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from aelib import data, metrics, models, pretrain, zoo
+from aelib import data, metrics, models, recipes, zoo
 from aelib.images import to_float, to_uint8
 
 
@@ -71,7 +71,7 @@ def test_images_in_a_batch_do_not_touch_each_other(architecture, noise):
     assert (models.reconstruct(model, images)[3:4].int() - alone.int()).abs().max() <= 1
 
 
-@pytest.mark.parametrize("name", [name for name in pretrain.all_names() if "dense" in name])
+@pytest.mark.parametrize("name", [name for name in recipes.all_names() if "dense" in name])
 def test_dense_is_comparable_with_conv(name):
     dataset, _, size = name.split("-")
     channels, side, _ = data.SHAPES[dataset]

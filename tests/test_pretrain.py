@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from aelib import data, metrics, models, pretrain, quantise, train, zoo
+from aelib import data, metrics, models, pretrain, quantise, recipes, train, zoo
 
 SETTINGS = train.Settings(epochs=2, batch_size=64, learning_rate=4e-3)
 
@@ -158,7 +158,7 @@ def test_all_models_by_default_and_failures_are_named(commands, monkeypatch, cap
     monkeypatch.setattr(data, "load", lambda name, part, *, source: loaded.append((name, part)))
     failing.add("cifar10-conv-8")
     assert pretrain.main([]) == 1
-    assert sorted(command[3] for command, _ in run) == sorted(pretrain.all_names())
+    assert sorted(command[3] for command, _ in run) == sorted(recipes.all_names())
     assert sorted(loaded) == [("cifar10", "train"), ("mnist", "train")], "loaded once, before the processes race for it"
     assert "failed: cifar10-conv-8; run the command again to go on" in capsys.readouterr().err
 

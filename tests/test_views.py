@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from aelib import benchmark, codecs, data, ladders, markup, metrics, plots, pretrain, upload, views, zoo
+from aelib import benchmark, codecs, data, ladders, markup, metrics, plots, recipes, upload, views, zoo
 from aelib.files import read_picture
 from aelib.images import untile
 from aelib.ladders import MIXED
 from aelib.views import Choice
 
-FAMILIES = [tuple(family.split("-")) for family in pretrain.SIZES]
+FAMILIES = [tuple(family.split("-")) for family in recipes.SIZES]
 PIXELS = {"mnist": 28 * 28, "cifar10": 32 * 32}
 # Both ends and the middle; at the fine end of the photographs JPEG has files on both sides of the autoencoder's.
 CHOICES = [

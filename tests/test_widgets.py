@@ -14,11 +14,11 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from aelib import data, pretrain, views, widgets, zoo
+from aelib import data, recipes, views, widgets, zoo
 from aelib.ladders import MIXED
 from aelib.views import Choice
 
-FAMILIES = [tuple(family.split("-")) for family, sizes in pretrain.SIZES.items() if len(sizes) > 1]
+FAMILIES = [tuple(family.split("-")) for family, sizes in recipes.SIZES.items() if len(sizes) > 1]
 
 
 @pytest.fixture

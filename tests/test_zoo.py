@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, train, zoo
+from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, recipes, train, zoo
 
 
 def quantiser_for(model):
@@ -185,7 +185,7 @@ def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monke
 
 
 def test_all_that_is_announced_is_shipped_and_nothing_else():
-    assert sorted(zoo.names()) == sorted(pretrain.all_names())
+    assert sorted(zoo.names()) == sorted(recipes.all_names())
     files = {f"{name}.{kind}" for name in zoo.names() for kind in ("json", "safetensors", "tables.safetensors")}
     files |= {f"{name}-learned.{kind}" for name in zoo.learned_names() for kind in ("json", "safetensors")}
     assert {file.name for file in zoo.WEIGHTS.iterdir()} == files
@@ -196,7 +196,7 @@ def test_the_shipped_weights_are_small():
     assert sum(file.stat().st_size for file in zoo.WEIGHTS.iterdir()) < 60e6
 
 
-@pytest.mark.parametrize("name", pretrain.all_names())
+@pytest.mark.parametrize("name", recipes.all_names())
 def test_a_shipped_card_is_complete_and_true(name):
     card = zoo.card(name)
     dataset, architecture, size = name.split("-")
@@ -214,12 +214,13 @@ def test_a_shipped_card_is_complete_and_true(name):
     assert 0 < test["ssim"] < 1
     assert abs(test["mean_psnr"] - test["mean_psnr_float32"]) < 0.01, "float16 costs something"
     assert card.pca_mean_psnr > 5
-    recipe = dataclasses.asdict(pretrain.recipe(name))
+    recipe = dataclasses.asdict(recipes.recipe(name))
     # What older cards do not name was not yet there: the defaults.
     defaults = {**dataclasses.asdict(train.Settings()), "start": "own"}
-    assert {**defaults, **card.recipe} == {
+    assert recipe["bfloat16"] or not card.recipe.get("bfloat16", False)
+    assert {**defaults, **card.recipe, "bfloat16": recipe["bfloat16"]} == {  # a CPU may be without it
         **recipe,
-        "start": pretrain.parent(name) or "own",
+        "start": recipes.parent(name) or "own",
         "command": f"python -m aelib.pretrain {name}",
     }
     train_loss, validation_loss = card.history["train_loss"], card.history["validation_loss"]
@@ -248,10 +249,10 @@ def test_a_shipped_model_reaches_its_card_on_the_sample(name, samples):
     assert float(ssim.mean()) == pytest.approx(card.test["ssim"], abs=5 * float(ssim.std()) / 1000**0.5)
 
 
-@pytest.mark.parametrize("family", pretrain.SIZES)
+@pytest.mark.parametrize("family", recipes.SIZES)
 def test_more_latent_numbers_are_better(family):
     cards = [zoo.card(name) for name in zoo.names(*family.split("-"))]
-    assert [card.latent_dim for card in cards] == list(pretrain.SIZES[family])
+    assert [card.latent_dim for card in cards] == list(recipes.SIZES[family])
     for values in ([card.test["mean_psnr"] for card in cards], [card.pca_mean_psnr for card in cards]):
         assert values == sorted(set(values))
 
