@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ import torch
 import training
 from record import Row
 
-from aelib import data, mapped, train, zoo
+from aelib import data, mapped, recipes, train, zoo
 from aelib.codecs import Codec
 
 ROOT = Path(__file__).parent.parent
@@ -145,17 +146,22 @@ def missing() -> dict[str, str]:
 def ladder() -> dict[str, float]:
     """Return the seconds that training all bottleneck autoencoders took, as their cards say, and what follows.
 
-    The residual networks begin with the ordered one, all others do not wait. A device of eight is taken to be as fast
-    as two cores were, so that what is left is the longest chain: an extrapolation, no measurement.
+    Those of a GPU are counted apart. The residual networks begin with the ordered ones, all others do not wait. A
+    device of eight is taken to be as fast as what trained each, so that the longest chain is left: an extrapolation,
+    no measurement.
     """
-    cores = {}
-    for dataset in data.CLASSES:
-        for name in zoo.names(dataset):
-            card = zoo.card(name)
-            cores[name] = card.seconds * int(card.hardware.split(", ")[1].split()[0])
-    chain = max(cores[name] for name in cores if "-ordered-" in name)
-    chain += max(cores[name] for name in cores if "-residual-" in name)
-    return {"models": len(cores), "two_cores_seconds": sum(cores.values()) / 2, "eight_devices_seconds": chain / 2}
+    cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
+    threads = {card.name: re.search(r"(\d+) thread", card.hardware) for card in cards}
+    # A core's work, at two cores a device; of a GPU, what it took.
+    took = {card.name: card.seconds * (int(found[1]) / 2 if (found := threads[card.name]) else 1) for card in cards}
+    waits = {name: took[start] for name in took if (start := recipes.parent(name)) is not None}
+    return {
+        "models": len(cards),
+        "two_cores_seconds": sum(seconds for name, seconds in took.items() if threads[name]),
+        "gpu_models": sum(found is None for found in threads.values()),
+        "gpu_seconds": sum(seconds for name, seconds in took.items() if not threads[name]),
+        "eight_devices_seconds": max(seconds + waits.get(name, 0) for name, seconds in took.items()),
+    }
 
 
 def main() -> None:

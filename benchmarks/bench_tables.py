@@ -83,11 +83,12 @@ def ladder(stored: dict[str, Any]) -> str:
     """Return how long all bottleneck autoencoders take to train, and would take on eight devices."""
     found = stored["ladder"]
     hours, minutes = found["two_cores_seconds"] / 3600, found["eight_devices_seconds"] / 60
+    gpu = f" and {found['gpu_seconds']:.0f} seconds of a GPU, which trained {found['gpu_models']} of them,"
     return (
-        f"Training all {found['models']} bottleneck autoencoders takes {hours:.1f} hours of two CPU cores, by the "
-        "seconds in their cards, taken while other work went on. Eight devices, each as fast as two such cores, would "
-        f"be done after the longest chain, {minutes:.0f} minutes, if no network waited but for the one that it begins "
-        "with: extrapolated, not measured."
+        f"Training all {found['models']} bottleneck autoencoders took {hours:.1f} hours of two CPU cores"
+        f"{gpu if found['gpu_models'] else ','} by the seconds in their cards, taken while other work went on. Eight "
+        "devices, each as fast as what trained a network, would be done after the longest chain, "
+        f"{minutes:.0f} minutes, if no network waited but for the one that it begins with: extrapolated, not measured."
     )
 
 

@@ -116,10 +116,16 @@ def test_what_is_not_to_be_had_is_left_out_by_name(monkeypatch, tmp_path):
 
 def test_the_ladder_is_what_the_cards_say():
     cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
+    on_gpus = [card.seconds for card in cards if "thread" not in card.hardware]
+    on_cores = [card.seconds for card in cards if "thread" in card.hardware]
     found = bench.ladder()
-    assert found["models"] == len(cards)
-    assert sum(card.seconds for card in cards) / 2 <= found["two_cores_seconds"] <= sum(card.seconds for card in cards)
-    assert max(card.seconds for card in cards) / 2 <= found["eight_devices_seconds"] < found["two_cores_seconds"]
+    assert (found["models"], found["gpu_models"]) == (len(cards), len(on_gpus))
+    assert found["gpu_seconds"] == pytest.approx(sum(on_gpus))
+    assert sum(on_cores) / 2 <= found["two_cores_seconds"] <= sum(on_cores), "one thread each, or two"
+    assert max(on_cores) / 2 <= found["eight_devices_seconds"] < found["two_cores_seconds"]
+    said = bench_tables.ladder({"ladder": found})
+    assert f"{sum(on_gpus):.0f} seconds of a GPU" in said
+    assert "of a GPU" not in bench_tables.ladder({"ladder": found | {"gpu_models": 0}})
 
 
 def test_tables_show_all_but_single_notebooks():

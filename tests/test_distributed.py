@@ -153,17 +153,20 @@ def test_training_goes_on_after_one_process_was_killed(what, both, tmp_path):
     assert equal(weights, straight[0])
 
 
+PRETRAIN = ["aelib.pretrain", "mnist-dense-2", "--epochs", "1"]
+TRAIN_CODEC = ["aelib.train_codec", "mnist", "--steps", "2", "--batch", "2", "--device", "cpu"]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["aelib.pretrain", "mnist-dense-2", "--epochs", "1"],
-        ["aelib.train_codec", "mnist", "--steps", "2", "--batch", "2", "--device", "cpu"],
-    ],
+    ("launcher", "command"), [(TORCHRUN, PRETRAIN), (TORCHRUN, TRAIN_CODEC), (ACCELERATE, PRETRAIN)]
 )
-def test_the_commands_write_once_under_a_launcher(command, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+def test_the_commands_write_once_under_a_launcher(launcher, command, tmp_path):
     places = ["--runs", str(tmp_path / "runs"), "--folder", str(tmp_path), "--source", "sample"]
-    run = subprocess.run([*launcher, *command, *places], timeout=SECONDS, check=False, capture_output=True, text=True)
+    whole = [sys.executable, "-m", *launcher, "-m", *command, *places]
+    run = subprocess.run(whole, timeout=SECONDS, check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     (card,) = [json.loads(file.read_text()) for file in tmp_path.glob("*.json")]
     assert card["recipe"]["batch_size"] == 2 * (2 if "steps" in card["recipe"] else 64)
