@@ -11,7 +11,7 @@ COMPRESSAI := .venv-compressai
 OLDEST := .venv-oldest
 EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder bench compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder ablation bench bench-gpu compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -71,9 +71,17 @@ ladder: setup ## gather quality by bottleneck size from the cards, for results/l
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/readme.py
 
+ablation: setup ## train the residual network with one thing changed at a time, for results/ablation.json (half an hour; goes on where it was stopped)
+	$(BIN)/python benchmarks/ablation.py
+	$(BIN)/python benchmarks/readme.py
+
 bench: setup ## measure speed, memory and their growth beside peers, for results/bench.json (minutes, on a machine that rests)
 	-$(BIN)/python -m pip install --quiet --only-binary :all: constriction
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/readme.py
+
+bench-gpu: setup ## measure training on a GPU, for results/bench_gpu.json
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/readme.py
 
 compressai: ## install CompressAI, a peer of `make bench`, in an environment of its own (Python 3.11 or 3.12; gigabytes)

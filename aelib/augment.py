@@ -13,7 +13,7 @@ from aelib.schedule import Settings
 
 
 def draws(count: int, settings: Settings, generator: torch.Generator) -> Tensor:
-    """Return the random numbers that `changed` takes for so many images, uniform in [0, 1); none if it does nothing."""
+    """Return the random numbers in [0, 1) that `changed` takes for so many images, float, (count, 0, 1 or 3)."""
     return torch.rand(count, 3 if settings.shift else int(settings.flips), generator=generator)
 
 
@@ -25,7 +25,7 @@ def changed(images: Tensor, drawn: Tensor, settings: Settings) -> Tensor:
     images : Tensor
         uint8, (N, C, H, W).
     drawn : Tensor
-        float, (N, 0 to 3), what `draws` gave for these images.
+        float, (N, 0, 1 or 3), what `draws` gave for these images.
     settings : Settings
         Of `flips` and `shift`, what is done.
     """
@@ -38,7 +38,7 @@ def changed(images: Tensor, drawn: Tensor, settings: Settings) -> Tensor:
 
 
 def moved(x: Tensor, offsets: Tensor) -> Tensor:
-    """Return images (N, C, H, W) moved by whole pixels, int64 (N, 2) down and right.
+    """Return images (N, C, H, W) moved by whole pixels, int64 (N, 2) down and right, fewer than H and W.
 
     What comes in over the border is the mirror image of what lies inside of it, without the border itself.
 

@@ -38,8 +38,11 @@ def restore(
     origin: Mapping[str, Any],
     record: Callable[..., Record],
     device: torch.device,
+    defaults: Mapping[str, Any] | None = None,
 ) -> list[Record]:
     """Load the states of all parts, of which "model" is one, and return the history, as records made of its entries.
+
+    Settings that an older checkpoint does not name are taken from the defaults.
 
     Raises
     ------
@@ -52,6 +55,7 @@ def restore(
                 raise ValueError(f"a wrong checksum of {damaged}")
         state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
         stored = {key: state[key] for key in origin}
+        stored["settings"] = {**(defaults or {}), **stored["settings"]}
         history = [record(**entry) for entry in state["history"]]
         if stored == origin:
             for name, part in parts.items():

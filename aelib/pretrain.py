@@ -76,7 +76,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         checkpoint=runs / f"{name}.pt",
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
-    crew = distributed.launched()
+    crew, trained_on = distributed.launched(), next(model.parameters()).device
     launcher = "python" if crew.alone else f"torchrun --nproc-per-node {crew.count}"
     command = f"{launcher} -m aelib.pretrain {name}"
     command += f" --epochs {settings.epochs}" if settings.epochs != recipes.recipe(name).epochs else ""
@@ -98,6 +98,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         recipe={
             **asdict(settings),
             "batch_size": settings.batch_size * crew.count,
+            "bfloat16": settings.bfloat16 and train.computes_bfloat16(trained_on),
             "start": recipes.parent(name) or "own",
             "command": command,
         },
@@ -110,7 +111,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
             "python": platform.python_version(),
             **{package: version(package) for package in ("torch", "numpy", "scikit-learn")},
         },
-        hardware=train.hardware(next(model.parameters()).device, crew),
+        hardware=train.hardware(trained_on, crew),
         seconds=round(sum(epoch.seconds for epoch in history), 1),
     )
     if crew.first:
@@ -175,8 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         rounds = [name for name in names if name in parents], [name for name in names if name not in parents]
         return int(any([sweep.run(some, passed, jobs=given.jobs) for some in rounds]))
     chosen = recipes.recipe(names[0])
-    fast = chosen.bfloat16 and train.computes_bfloat16(train.pick_device())
-    settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed, bfloat16=fast)
+    settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed)
     make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
     return 0
 

@@ -42,8 +42,9 @@ LONG = {
 OTHERWISE: dict[str, dict[str, Any]] = {
     "mnist-ordered-64": {"epochs": 6},
     "cifar10-ordered-384": {**LONG, "epochs": 40, "learning_rate": 2e-3},
-    "cifar10-residual-16": {"epochs": 3},
-    "cifar10-residual-32": {"epochs": 3},
+    "cifar10-residual-2": {"epochs": 1},
+    "cifar10-residual-4": {"epochs": 1},
+    "cifar10-residual-8": {"epochs": 1},
     "cifar10-residual-64": {"epochs": 5},
     "cifar10-residual-128": LONG,
     "cifar10-residual-256": LONG,

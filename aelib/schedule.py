@@ -32,7 +32,7 @@ class Settings:
         Mean squared error of the pictures, or binary cross-entropy with logits, both means over all values; or the
         negative mean over the images of their PSNR in dB.
     seed : int
-        Fixes the order of the images, their flips and the random numbers of the model.
+        Fixes the order of the images, their flips and shifts and the random numbers of the model.
     schedule : {"cosine", "constant"}
         Whether the learning rate falls along half a cosine down to zero, or stays.
     average : float
@@ -41,7 +41,8 @@ class Settings:
     flips : bool
         Mirror every other image, another choice in every epoch.
     bfloat16 : bool
-        Compute the networks in it, for GPUs and newer CPUs; loss, weights and validation stay in float32.
+        Compute the networks in it where the device can (`aelib.train.computes_bfloat16`); loss, weights and
+        validation stay in float32.
     shift : int
         Move every image by up to so many pixels down or up and right or left, another way in every epoch.
     weight_decay : float
@@ -73,7 +74,7 @@ class Settings:
             raise ValueError(f"expected a loss out of {tuple(LOSSES)}, got {self.loss!r}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"expected a schedule out of {tuple(SCHEDULES)}, got {self.schedule!r}")
-        if not isinstance(self.shift, int) or self.shift < 0:
+        if isinstance(self.shift, bool) or not isinstance(self.shift, int) or self.shift < 0:
             raise ValueError(f"expected a whole shift >= 0, got {self.shift!r}")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"expected a finite weight_decay >= 0, got {self.weight_decay!r}")

@@ -49,8 +49,10 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device gains by bfloat16; CPUs without AVX-512 take many times as long, as they convert every value."""
-    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    """Whether a device is worth asking for bfloat16: GPUs since Ampere and CPUs with AVX-512; others convert values."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def hardware(device: torch.device, crew: distributed.Crew) -> str:
@@ -101,7 +103,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        Images of another dtype or shape than the model takes; a checkpoint of other settings or images, or damaged.
+        Images of another dtype or shape than the model takes; a shift as large as they are; a checkpoint of other
+        settings or images, or damaged.
     RuntimeError
         There is no such device.
     FloatingPointError
@@ -111,6 +114,8 @@ def fit(
     im.check(images, channels=model.channels, size=expected)
     im.check(validation, channels=model.channels, size=expected)
     crew, settings = distributed.launched(), settings or Settings()
+    if settings.shift >= model.size:
+        raise ValueError(f"expected a shift below the {model.size} pixels of an image, got {settings.shift}")
     settings = replace(settings, batch_size=settings.batch_size * crew.count)
     target = crew.connect(pick_device(device))
     model.to(target).to(memory_format=torch.channels_last)  # the layout in which CPUs convolve fastest
@@ -128,7 +133,7 @@ def fit(
     if checkpoint:
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
-    history = checkpoints.restore(found, parts, origin, Epoch, target) if found else []
+    history = checkpoints.restore(found, parts, origin, Epoch, target, asdict(Settings())) if found else []
     for group in optimizer.param_groups:  # the checkpoint may come from another kind of device
         group |= {"lr": peak, "capturable": on_gpu}
     images = _near(images, target)
@@ -168,11 +173,12 @@ def _stepper(parts: dict[str, Any], settings: Settings, crew: distributed.Crew) 
     """Return what takes a step on this process's uint8 images and their random numbers, for its part of the loss."""
     model, optimizer = parts["model"], parts["optimizer"]
     averaging = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
+    rough = settings.bfloat16 and computes_bfloat16(next(model.parameters()).device)
 
     def take(part: Tensor, draws: Tensor) -> Tensor:
         x = augment.changed(part, draws, settings).contiguous(memory_format=torch.channels_last)
         weight = crew.share(model.share[0])[1]
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=rough):
             raw = model.decode_logits(model.encode(x).float())
         loss: Tensor = weight * LOSSES[settings.loss](raw.float(), x, model.squash)
         optimizer.zero_grad(set_to_none=True)

@@ -96,6 +96,7 @@ def make(
         "recipe": {
             **asdict(settings),
             "batch_size": settings.batch_size * crew.count,
+            "bfloat16": settings.bfloat16 and train.computes_bfloat16(trained_on),
             "qualities": train_rate.QUALITIES,
             "began_with": earlier,
         },
@@ -132,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, help="images a step, in each process")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="its peak")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; for GPUs and new CPUs")
+    parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; where the device can")
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is by default")
     parser.add_argument(
         "--every", type=int, default=1000, help="steps from one progress line and checkpoint to the next"

@@ -211,7 +211,7 @@ def _gradients(
     places = torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)
     quality = places[own] * ((prior.LEVELS - 1) / count)
     shares, prices = prior.mixture(quality), model.design.price(quality)
-    model.autocast = settings.bfloat16 and not final
+    model.autocast = settings.bfloat16 and not final and train.computes_bfloat16(device)
     with torch.set_grad_enabled(not final):
         y = model.analyse(x, shares)
     bits, latents = model.prior(y, shares, prior.hard if final else prior.noisy(generator, (count, own)))

@@ -151,9 +151,12 @@ def ladder() -> dict[str, float]:
     no measurement.
     """
     cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
-    threads = {card.name: re.search(r"(\d+) thread", card.hardware) for card in cards}
+    threads = {card.name: re.search(r"(?:(\d+) x )?.* (\d+) thread", card.hardware) for card in cards}
     # A core's work, at two cores a device; of a GPU, what it took.
-    took = {card.name: card.seconds * (int(found[1]) / 2 if (found := threads[card.name]) else 1) for card in cards}
+    took = {
+        card.name: card.seconds * (int(found[1] or 1) * int(found[2]) / 2 if (found := threads[card.name]) else 1)
+        for card in cards
+    }
     waits = {name: took[start] for name in took if (start := recipes.parent(name)) is not None}
     return {
         "models": len(cards),

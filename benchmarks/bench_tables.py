@@ -9,6 +9,7 @@ from typing import Any
 from aelib import tables
 
 RESULTS = Path(__file__).parent.parent / "results" / "bench.json"
+GPU = RESULTS.with_name("bench_gpu.json")
 ALONE = "notebook, shortened"  # rows of single notebooks, whose sum follows
 SIZES = ("images", "pixels", "K")
 
@@ -51,7 +52,15 @@ def peers(stored: dict[str, Any]) -> str:
 
 
 def training(stored: dict[str, Any]) -> str:
-    """Return how fast `fit` trains and how long an epoch takes."""
+    """Return how fast `fit` trains and how long an epoch takes, on a GPU too if `make bench-gpu` has been run."""
+    said = [_training(stored)]
+    if GPU.is_file():
+        said.append(_training(json.loads(GPU.read_text(encoding="utf-8")) | {"epoch_images": stored["epoch_images"]}))
+    return " ".join(said)
+
+
+def _training(stored: dict[str, Any]) -> str:
+    """Return the same of one machine."""
     found = [
         f"{row['what']} {row['own']:,.0f} images a second, {stored['epoch_images'] / row['own']:.0f} s an epoch, "
         f"{row['ratio']:.2f} times as many as the plain loop"

@@ -19,15 +19,13 @@ import record
 import torch
 from torch import Tensor
 
-from aelib import benchmark, codecs, curves, data, exact, learned, prior, train, train_codec, train_rate, zoo
+from aelib import benchmark, codecs, curves, data, exact, learned, prior, train_codec, train_rate, zoo
 from aelib import images as im
 
 RESULTS = Path(__file__).parent.parent / "results" / "learned_ablation.json"
 QUALITIES = (1, 2, 3, 4, 5, 6)
 IMAGES, FIT_IMAGES, FIT_STEPS = 200, 2000, 400
-SMALL = train_rate.Settings(
-    steps=2000, batch_size=64, average=0.999, bfloat16=train.computes_bfloat16(train.pick_device())
-)
+SMALL = train_rate.Settings(steps=2000, batch_size=64, average=0.999, bfloat16=True)
 RUNS = RESULTS.parent.parent / "runs" / "learned_ablation"
 
 

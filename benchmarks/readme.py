@@ -155,6 +155,21 @@ def learned_ablation_table() -> str:
     return tables.markdown([f"learned codec, {stored['images']}", "rate at equal quality"], rows)
 
 
+def ablation_table() -> str:
+    """Return what each part of the residual autoencoder and of its training bought."""
+    stored = json.loads((ROOT / "results" / "ablation.json").read_text(encoding="utf-8"))
+    base = stored["rows"][0]["mean_psnr"]
+    rows = [
+        [row["row"], f"{row['mean_psnr']:.2f}", f"{row['mean_psnr'] - base:+.2f}", f"{row['parameters'] / 1e6:.2f}"]
+        for row in stored["rows"]
+    ]
+    title = (
+        f"residual, K = {stored['latent_dim']}, trained on {stored['trained_on']:,} images of CIFAR-10, "
+        f"measured on {stored['images']:,} of the validation split"
+    )
+    return tables.markdown([title, "mean PSNR, dB", "difference", "million parameters"], rows)
+
+
 def coder_table() -> str:
     """Return what the entropy coders waste and how fast they are, measured in one run."""
     stored = json.loads((ROOT / "results" / "entropy.json").read_text(encoding="utf-8"))
@@ -238,6 +253,7 @@ def blocks() -> dict[str, str]:
         "throughput": throughput_table(),
         "photographs": photograph_table(),
         "learned-ablation": learned_ablation_table(),
+        "ablation": ablation_table(),
     }
     for dataset in TITLES:
         drawn[f"{dataset}-learned"] = learned_table(dataset)

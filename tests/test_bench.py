@@ -1,5 +1,6 @@
 """What `make bench` computes from what it measures, and what the README says of it."""
 
+import dataclasses
 import json
 import sys
 
@@ -14,7 +15,7 @@ import record
 import torch
 import training
 
-from aelib import data, train, zoo
+from aelib import train, zoo
 
 
 def test_a_row_says_how_many_times_the_peer():
@@ -114,18 +115,38 @@ def test_what_is_not_to_be_had_is_left_out_by_name(monkeypatch, tmp_path):
     assert factorized.measure(3) is None
 
 
-def test_the_ladder_is_what_the_cards_say():
-    cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
-    on_gpus = [card.seconds for card in cards if "thread" not in card.hardware]
-    on_cores = [card.seconds for card in cards if "thread" in card.hardware]
+def test_the_ladder_is_what_the_cards_say(monkeypatch):
+    hardware = {
+        "cifar10-ordered-384": (24.0, "a GPU"),
+        "cifar10-residual-64": (200.0, "x86_64, 1 thread(s), cpu"),
+        "cifar10-residual-128": (150.0, "2 x x86_64, 1 thread(s), cpu"),
+        "cifar10-conv-64": (160.0, "x86_64, 2 thread(s), cpu"),
+    }
+    card = zoo.card("cifar10-conv-64")
+    monkeypatch.setattr(bench.data, "CLASSES", ("cifar10",))
+    monkeypatch.setattr(bench.zoo, "names", lambda dataset: sorted(hardware))
+    fields = {name: {"name": name, "seconds": row[0], "hardware": row[1]} for name, row in hardware.items()}
+    monkeypatch.setattr(bench.zoo, "card", lambda name: dataclasses.replace(card, **fields[name]))
     found = bench.ladder()
-    assert (found["models"], found["gpu_models"]) == (len(cards), len(on_gpus))
-    assert found["gpu_seconds"] == pytest.approx(sum(on_gpus))
-    assert sum(on_cores) / 2 <= found["two_cores_seconds"] <= sum(on_cores), "one thread each, or two"
-    assert max(on_cores) / 2 <= found["eight_devices_seconds"] < found["two_cores_seconds"]
-    said = bench_tables.ladder({"ladder": found})
-    assert f"{sum(on_gpus):.0f} seconds of a GPU" in said
+    assert found == {
+        "models": 4,
+        "two_cores_seconds": 100 + 150 + 160,
+        "gpu_models": 1,
+        "gpu_seconds": 24,
+        "eight_devices_seconds": 24 + 150,
+    }
+    assert "24 seconds of a GPU, which trained 1 of them" in bench_tables.ladder({"ladder": found})
     assert "of a GPU" not in bench_tables.ladder({"ladder": found | {"gpu_models": 0}})
+
+
+def test_training_on_a_gpu_is_said_where_it_was_measured(monkeypatch, tmp_path):
+    row = record.Row.of("training", "conv", "images/s", 300.0, "Dataset, DataLoader, 0 workers", 20.0)
+    stored = {"rows": [dataclasses.asdict(row)], "hardware": "a CPU", "epoch_images": 600}
+    monkeypatch.setattr(bench_tables, "GPU", tmp_path / "bench_gpu.json")
+    one = "conv 300 images a second, 2 s an epoch, 15.00 times as many as the plain loop."
+    assert bench_tables.training(stored) == f"On a CPU: {one}"
+    bench_tables.GPU.write_text(json.dumps({"rows": stored["rows"], "hardware": "a GPU"}))
+    assert bench_tables.training(stored) == f"On a CPU: {one} On a GPU: {one}"
 
 
 def test_tables_show_all_but_single_notebooks():

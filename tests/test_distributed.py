@@ -17,7 +17,7 @@ from aelib import distributed, learned, models, prior, train, train_rate
 SECONDS = 180  # far more than two processes take, even where other work goes on
 DESIGN = learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 1, 2, 4), hidden=4, halved=2)
 # 75 images in batches of 16: the last batch is of 11, an odd number.
-FIT = train.Settings(epochs=3, batch_size=8, flips=True, average=0.9, loss="mse")
+FIT = train.Settings(epochs=3, batch_size=8, flips=True, shift=2, weight_decay=0.03, average=0.9, loss="mse")
 RATE = train_rate.Settings(steps=8, batch_size=4, hard=0.25)
 
 WORK = """
@@ -157,7 +157,7 @@ PRETRAIN = ["aelib.pretrain", "mnist-dense-2", "--epochs", "1"]
 TRAIN_CODEC = ["aelib.train_codec", "mnist", "--steps", "2", "--batch", "2", "--device", "cpu"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+ACCELERATE += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from aelib import metrics, models, train
+from aelib import augment, metrics, models, train
 from aelib.images import binarise, to_float
 from aelib.train import Settings
 
@@ -410,14 +410,58 @@ def test_weight_decay_takes_its_share_in_every_step(parts):
 
 
 @pytest.mark.parametrize(("capability", "gains"), [("AVX512", True), ("AVX2", False), ("DEFAULT", False)])
-def test_bfloat16_is_for_what_computes_in_it(capability, gains, monkeypatch):
+def test_bfloat16_is_for_what_computes_in_it(capability, gains, parts, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert train.computes_bfloat16(torch.device("cpu")) is gains
-    assert train.computes_bfloat16(torch.device("cuda", 0))
+    rough = Settings(**{**vars(SETTINGS), "bfloat16": True})
+    model, plain = fresh(), fresh()
+    train.fit(model, *parts, rough, device="cpu", checkpoint=tmp_path / "model.pt")
+    train.fit(plain, *parts, SETTINGS, device="cpu")
+    assert torch.equal(weights(model), weights(plain)) is not gains
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "other")
+    train.fit(fresh(), *parts, rough, device="cpu", checkpoint=tmp_path / "model.pt", progress=pytest.fail)
+
+
+@pytest.mark.parametrize(("generation", "gains"), [(7, False), (8, True), (9, True)])
+def test_gpus_compute_in_bfloat16_since_their_eighth_generation(generation, gains, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (generation, 0))
+    assert train.computes_bfloat16(torch.device("cuda", 0)) is gains
+    assert not train.computes_bfloat16(torch.device("mps"))
+
+
+def test_a_checkpoint_from_before_a_setting_was_there_goes_on(parts, tmp_path):
+    file = tmp_path / "model.pt"
+    train_until(2, parts, SETTINGS, file)
+    stored = torch.load(file, weights_only=True)
+    for later in ("shift", "weight_decay"):
+        del stored["settings"][later]
+    torch.save(stored, file)
+    model, straight = fresh(), fresh()
+    assert train.fit(model, *parts, SETTINGS, device="cpu", checkpoint=file) == train.fit(
+        straight, *parts, SETTINGS, device="cpu"
+    )
+    assert torch.equal(weights(model), weights(straight))
+
+
+def test_a_shift_of_a_whole_image_is_refused(parts):
+    with pytest.raises(ValueError, match="expected a shift below the 28 pixels of an image, got 28"):
+        train.fit(fresh(), *parts, Settings(shift=28), device="cpu")
+
+
+def test_shifts_move_the_images_that_are_trained_on(parts, monkeypatch):
+    model, seen = watched(monkeypatch)
+    train.fit(model, *parts, Settings(epochs=1, batch_size=50, shift=1), device="cpu")
+    offsets = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
+    found = set()
+    for image in to_float(parts[0]):
+        places = augment.moved(image.expand(9, -1, -1, -1), offsets)
+        found |= {place for place, moved in enumerate(places) if moved.numpy().tobytes() in seen}
+    assert found == set(range(9))
 
 
 @pytest.mark.parametrize("architecture", ["conv", "residual"])
-def test_bfloat16_changes_the_way_and_hardly_the_result(architecture, parts):
+def test_bfloat16_changes_the_way_and_hardly_the_result(architecture, parts, monkeypatch):
+    monkeypatch.setattr(train, "computes_bfloat16", lambda device: True)
     few = [part[:60] for part in parts]
     model, plain = fresh(architecture), fresh(architecture)
     settings = Settings(epochs=4, batch_size=20, learning_rate=5e-3)
@@ -460,6 +504,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
         ({"schedule": "steps"}, "expected a schedule out of .*cosine.*constant.*, got 'steps'"),
         ({"average": 1.0}, "expected 0 <= average < 1, got 1.0"),
         ({"shift": -1}, "whole shift >= 0, got -1"),
+        ({"shift": True}, "whole shift >= 0, got True"),
         ({"shift": 1.5}, "whole shift >= 0, got 1.5"),
         ({"weight_decay": -0.1}, "finite weight_decay >= 0, got -0.1"),
         ({"weight_decay": math.inf}, "finite weight_decay >= 0, got inf"),
