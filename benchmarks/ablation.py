@@ -17,7 +17,7 @@ from aelib import data, metrics, models, pretrain, recipes, residual, train
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ablation.json"
-LATENT_DIM, EPOCHS, IMAGES = 128, 1, 20_000
+LATENT_DIM, EPOCHS, IMAGES = 128, 1, 10_000
 BASE = replace(recipes.SHORT, flips=True, epochs=EPOCHS)
 # Name, what differs in the network, what differs in the training, and whether it starts as PCA.
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
