@@ -254,6 +254,7 @@ def blocks() -> dict[str, str]:
         "photographs": photograph_table(),
         "learned-ablation": learned_ablation_table(),
         "ablation": ablation_table(),
+        "ladder-targets": targets.ladder_table(),
     }
     for dataset in TITLES:
         drawn[f"{dataset}-learned"] = learned_table(dataset)

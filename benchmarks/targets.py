@@ -1,4 +1,4 @@
-"""What the learned codec was to reach, beside what it reaches, from the results of ``make results`` and its like."""
+"""What codecs and networks were to reach, beside what they reach, from the results of ``make results`` and others."""
 
 from __future__ import annotations
 
@@ -90,8 +90,28 @@ def all_targets() -> list[Target]:
     return found
 
 
+def ladder_targets() -> list[Target]:
+    """Return those of the residual networks, by bottleneck size."""
+    sizes = {dataset: tables.read_sizes(FOLDER / "ladder.json", dataset) for dataset in ("cifar10", "mnist")}
+    found = [
+        Target(f"CIFAR-10, K = {size}", limit, "dB", True, sizes["cifar10"]["residual"].get(size), 2)
+        for size, limit in {64: 22.6, 128: 25.1, 256: 28.2, 384: 30.3}.items()
+    ]
+    for title, rows in zip(("CIFAR-10", "MNIST"), sizes.values(), strict=True):
+        lead = min(rows["residual"][size] - rows["PCA"][size] for size in rows["residual"])
+        what = f"{title}, smallest lead over PCA, K = {min(rows['residual'])} to {max(rows['residual'])}"
+        found.append(Target(what, 0, "dB", True, lead, 2))
+    return found
+
+
+def ladder_table() -> str:
+    """Return the table of the residual networks in README.md."""
+    head = ["residual networks, mean PSNR, 10,000 test images", "target", "reached", ""]
+    return tables.markdown(head, [target.cells() for target in ladder_targets()])
+
+
 def table() -> str:
-    """Return the table of README.md."""
+    """Return the table of the learned codec in README.md."""
     count = benchmark.read_folder(FOLDER, "cifar10")["learned"][0].images
     head = [f"learned codec; CIFAR-10, {count:,} test images, shared header", "target", "reached", ""]
     return tables.markdown(head, [target.cells() for target in all_targets()])

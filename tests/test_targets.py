@@ -27,6 +27,15 @@ def test_every_target_has_been_measured():
     found = targets.all_targets()
     assert len(found) >= 10
     assert all(target.reached is not None for target in found)
+    assert all(target.reached is not None for target in targets.ladder_targets())
+
+
+def test_a_lead_over_pca_is_the_smallest_of_all_sizes(monkeypatch):
+    rows = {"PCA": {2: 10.0, 64: 20.0}, "residual": {2: 11.0, 64: 20.5}}
+    monkeypatch.setattr(targets.tables, "read_sizes", lambda file, dataset: rows)
+    found = targets.ladder_targets()
+    assert [target.reached for target in found] == [20.5, None, None, None, 0.5, 0.5]
+    assert found[-1].what == "MNIST, smallest lead over PCA, K = 2 to 64"
 
 
 def test_the_rate_at_a_quality_is_read_off_the_curve():
