@@ -157,7 +157,10 @@ def learned_ablation_table() -> str:
 
 def ablation_table() -> str:
     """Return what each part of the residual autoencoder and of its training bought."""
-    stored = json.loads((ROOT / "results" / "ablation.json").read_text(encoding="utf-8"))
+    file = ROOT / "results" / "ablation.json"
+    if not file.is_file():
+        return "Not measured yet."
+    stored = json.loads(file.read_text(encoding="utf-8"))
     base = stored["rows"][0]["mean_psnr"]
     rows = [
         [row["row"], f"{row['mean_psnr']:.2f}", f"{row['mean_psnr'] - base:+.2f}", f"{row['parameters'] / 1e6:.2f}"]
