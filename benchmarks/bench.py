@@ -11,7 +11,6 @@ import importlib.util
 import itertools
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ import torch
 import training
 from record import Row
 
-from aelib import data, mapped, recipes, train, zoo
+from aelib import data, mapped, train, zoo
 from aelib.codecs import Codec
 
 ROOT = Path(__file__).parent.parent
@@ -143,30 +142,6 @@ def missing() -> dict[str, str]:
     return found
 
 
-def ladder() -> dict[str, float]:
-    """Return the seconds that training all bottleneck autoencoders took, as their cards say, and what follows.
-
-    Those of a GPU are counted apart. The residual networks begin with the ordered ones, all others do not wait. A
-    device of eight is taken to be as fast as what trained each, so that the longest chain is left: an extrapolation,
-    no measurement.
-    """
-    cards = [zoo.card(name) for dataset in data.CLASSES for name in zoo.names(dataset)]
-    threads = {card.name: re.search(r"(?:(\d+) x )?.* (\d+) thread", card.hardware) for card in cards}
-    # A core's work, at two cores a device; of a GPU, what it took.
-    took = {
-        card.name: card.seconds * (int(found[1] or 1) * int(found[2]) / 2 if (found := threads[card.name]) else 1)
-        for card in cards
-    }
-    waits = {name: took[start] for name in took if (start := recipes.parent(name)) is not None}
-    return {
-        "models": len(cards),
-        "two_cores_seconds": sum(seconds for name, seconds in took.items() if threads[name]),
-        "gpu_models": sum(found is None for found in threads.values()),
-        "gpu_seconds": sum(seconds for name, seconds in took.items() if not threads[name]),
-        "eight_devices_seconds": max(seconds + waits.get(name, 0) for name, seconds in took.items()),
-    }
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,7 +179,6 @@ def main() -> None:
         "left_out": list(left_out.values()),
         "slopes": slopes,
         "largest_costs": largest,
-        "ladder": ladder(),
     }
     if not small:
         record.write(RESULTS, PACKAGES, content, where=str(train.pick_device()))

@@ -123,11 +123,11 @@ def test_the_ladder_is_what_the_cards_say(monkeypatch):
         "cifar10-conv-64": (160.0, "x86_64, 2 thread(s), cpu"),
     }
     card = zoo.card("cifar10-conv-64")
-    monkeypatch.setattr(bench.data, "CLASSES", ("cifar10",))
-    monkeypatch.setattr(bench.zoo, "names", lambda dataset: sorted(hardware))
+    monkeypatch.setattr(bench_tables.data, "CLASSES", ("cifar10",))
+    monkeypatch.setattr(bench_tables.zoo, "names", lambda dataset: sorted(hardware))
     fields = {name: {"name": name, "seconds": row[0], "hardware": row[1]} for name, row in hardware.items()}
-    monkeypatch.setattr(bench.zoo, "card", lambda name: dataclasses.replace(card, **fields[name]))
-    found = bench.ladder()
+    monkeypatch.setattr(bench_tables.zoo, "card", lambda name: dataclasses.replace(card, **fields[name]))
+    found = bench_tables.seconds_of_all()
     assert found == {
         "models": 4,
         "two_cores_seconds": 100 + 150 + 160,
@@ -135,8 +135,9 @@ def test_the_ladder_is_what_the_cards_say(monkeypatch):
         "gpu_seconds": 24,
         "eight_devices_seconds": 24 + 150,
     }
-    assert "24 seconds of a GPU, which trained 1 of them" in bench_tables.ladder({"ladder": found})
-    assert "of a GPU" not in bench_tables.ladder({"ladder": found | {"gpu_models": 0}})
+    assert "24 seconds of a GPU, which trained 1 of them" in bench_tables.ladder()
+    monkeypatch.setattr(bench_tables, "seconds_of_all", lambda: found | {"gpu_models": 0})
+    assert "of a GPU" not in bench_tables.ladder()
 
 
 def test_training_on_a_gpu_is_said_where_it_was_measured(monkeypatch, tmp_path):
