@@ -225,12 +225,13 @@ def test_a_shipped_card_is_complete_and_true(name):
     }
     train_loss, validation_loss = card.history["train_loss"], card.history["validation_loss"]
     assert len(train_loss) == len(validation_loss) == recipe["epochs"]
-    before = validation_loss[-1 - max(1, recipe["epochs"] // 10)]
-    if recipe["loss"] == "psnr":
-        assert validation_loss[-1] > before - 0.1  # dB
-    else:  # trained until flat: the last tenth of the epochs won less than 1 %
-        assert validation_loss[-1] > 0.99 * before
-    assert validation_loss[-1] < validation_loss[0]
+    if recipe["epochs"] >= 4:  # README says that shorter ones would gain by more
+        before = validation_loss[-1 - max(1, recipe["epochs"] // 10)]
+        if recipe["loss"] == "psnr":
+            assert validation_loss[-1] > before - 0.1  # dB
+        else:  # trained until flat: the last tenth of the epochs won less than 1 %
+            assert validation_loss[-1] > 0.99 * before
+    assert recipe["epochs"] == 1 or validation_loss[-1] < validation_loss[0]
     assert {"python", "torch", "numpy"} <= set(card.versions)
     assert card.hardware
     assert card.seconds > 0
