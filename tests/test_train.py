@@ -396,8 +396,9 @@ def test_captured_steps_do_what_single_ones_do(architecture, extras, parts, monk
     monkeypatch.setattr(train.capture, "of_shape", lambda take, count: take)
     expected = train.fit(plain, *parts, settings, device="cuda:0")
     assert history[-1].validation_loss == pytest.approx(expected[-1].validation_loss, rel=1e-3)
-    # A GPU adds in any order, and Adam divides by what may be small: a few weights go their own way.
-    assert (weights(model) - weights(plain)).abs().mean() < 1e-3
+    apart = (weights(model) - weights(plain)).abs()
+    # A GPU adds in any order, and Adam divides by what may be small: in a deep network a few weights go their own way.
+    assert (apart.max() if architecture == "conv" else apart.mean()) < 1e-3
 
 
 def test_weight_decay_takes_its_share_in_every_step(parts):
