@@ -88,7 +88,7 @@ compressai: ## install CompressAI, a peer of `make bench`, in an environment of 
 	$(PYTHON) -m venv $(COMPRESSAI)
 	$(COMPRESSAI)/bin/python -m pip install --only-binary :all: compressai
 
-fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader, for results/fuzz.json (an hour)
+fuzz: setup ## feed 100,000 damaged streams or files to every decoder and loader, for results/fuzz.json (an hour or more; goes on where it was stopped)
 	$(BIN)/python benchmarks/fuzz.py
 
 kill: setup ## kill training, weights, results and caches at random points, and go on (a quarter of an hour)

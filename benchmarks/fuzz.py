@@ -4,7 +4,8 @@ A mutation loop over valid seeds: bits turned over, bytes set, runs cut out, dou
 made extreme. A target may return or raise ValueError; anything else, more than a second, or more than 64 MiB of growth
 is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too. An input
 that takes more than a second is measured again, for a busy machine makes any of them wait: it is a finding if none of
-four measurements stays within the second, and else counts as measured again.
+four measurements stays within the second, and else counts as measured again. A stopped run goes on at the part of a
+target where it was, as long as the code is the same.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import record
@@ -36,6 +37,7 @@ from aelib import benchmark, checkpoints, codecs, containers, data, files, table
 
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
+PART = 20_000  # inputs that are tried, and kept, together
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
 REFUSED = "refused"
@@ -211,7 +213,7 @@ def memory(field: str) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def run(name: str, count: int, seed: int, current: Any, length: Any, report: Any) -> None:
+def run(name: str, count: int, seed: str, current: Any, length: Any, report: Any) -> None:
     """Feed `count` inputs to a target and report what was found; the input being tried stands in `current`."""
     torch.set_num_threads(1)
     seeds, target = targets()[name]()
@@ -266,7 +268,7 @@ def keep(name: str, content: bytes) -> str:
     return file.name
 
 
-def watched(name: str, count: int, seed: int) -> dict[str, Any]:
+def watched(name: str, count: int, seed: str) -> dict[str, Any]:
     """Do `run` in a process of its own; one that is killed, or stalls, is a finding too."""
     context = multiprocessing.get_context("spawn")
     current, length = context.RawArray("c", LONGEST), context.RawValue("l", 0)
@@ -292,6 +294,34 @@ def watched(name: str, count: int, seed: int) -> dict[str, Any]:
     }
 
 
+@cache
+def code() -> str:
+    """Return a hash of the package's and this module's source, as they are when first asked for."""
+    sources = [*sorted((ROOT / "aelib").rglob("*.py")), Path(__file__)]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in sources)).hexdigest()[:16]
+
+
+def part(name: str, count: int, seed: str) -> dict[str, Any]:
+    """Do `watched`, unless it was done before and found nothing."""
+    file = FINDINGS / "parts" / f"{re.sub('[^a-z0-9]+', '-', name)}-{seed}-{count}-{code()}.json"
+    if file.is_file():
+        return cast(dict[str, Any], json.loads(file.read_bytes()))
+    row = watched(name, count, seed)
+    if not row["findings"]:
+        files.write_whole(file, json.dumps(row).encode())
+    return row
+
+
+def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of a target from those of its parts."""
+    largest = ("longest_seconds", "largest_growth_mib")
+    return rows[0] | {
+        key: max(row[key] for row in rows) if key in largest else sum((row[key] for row in rows[1:]), rows[0][key])
+        for key in rows[0]
+        if key != "target"
+    }
+
+
 def main() -> int:
     """Fuzz all targets or some, print a line each and write the table; 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python benchmarks/fuzz.py", description=__doc__)
@@ -304,7 +334,14 @@ def main() -> int:
     names = given.targets or list(targets())
     rows = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row in pool.map(lambda name: watched(name, given.inputs, given.seed), names):
+        waiting = {
+            name: [
+                pool.submit(part, name, min(PART, given.inputs - done), f"{given.seed}-{done}")
+                for done in range(0, given.inputs, PART)
+            ]
+            for name in names
+        }
+        for row in (together([one.result() for one in parts]) for parts in waiting.values()):
             rows.append(row)
             print(
                 f"{row['target']:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, "

@@ -18,7 +18,7 @@ def fuzzed(monkeypatch, tmp_path):
         monkeypatch.setattr(fuzz, "SECONDS", 0.2)
         monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)
         current, length = multiprocessing.RawArray("c", fuzz.LONGEST), multiprocessing.RawValue("l", 0)
-        fuzz.run("own", count, 0, current, length, type("Pipe", (), {"send": staticmethod(rows.append)}))
+        fuzz.run("own", count, "0", current, length, type("Pipe", (), {"send": staticmethod(rows.append)}))
         return rows[0]
 
     return run
@@ -58,3 +58,28 @@ def test_a_target_that_takes_much_memory_is_a_finding(fuzzed):
     row = fuzzed(lambda content: bytearray(80 << 20), 3)
     assert len(row["findings"]) == 3
     assert row["largest_growth_mib"] > 64
+
+
+def test_parts_are_kept_unless_they_found_something_and_are_added_up(monkeypatch, tmp_path):
+    asked = []
+
+    def watched(name, count, seed):
+        asked.append(seed)
+        row = {"target": name, "inputs": count, "refused": 1, "measured_again": 0}
+        row["findings"] = ["KeyError: own-1"] if seed == "0-20" else []
+        return row | {"longest_seconds": 0.5 if seed == "0-20" else 0.1, "largest_growth_mib": 2.0}
+
+    monkeypatch.setattr(fuzz, "watched", watched)
+    monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)
+    for _ in range(2):
+        rows = [fuzz.part("own", count, seed) for count, seed in ((20, "0-0"), (20, "0-20"), (5, "0-40"))]
+    assert asked == ["0-0", "0-20", "0-40", "0-20"]
+    assert fuzz.together(rows) == {
+        "target": "own",
+        "inputs": 45,
+        "refused": 3,
+        "measured_again": 0,
+        "findings": ["KeyError: own-1"],
+        "longest_seconds": 0.5,
+        "largest_growth_mib": 2.0,
+    }
