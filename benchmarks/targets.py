@@ -107,7 +107,20 @@ def ladder_targets() -> list[Target]:
 def ladder_table() -> str:
     """Return the table of the residual networks in README.md."""
     head = ["residual networks, mean PSNR, 10,000 test images", "target", "reached", ""]
-    return tables.markdown(head, [target.cells() for target in ladder_targets()])
+    table = tables.markdown(head, [target.cells() for target in ladder_targets()])
+    return "\n\n".join([table, *(spread(name, row) for name, row in _stored("ladder")["seeds"].items())])
+
+
+def spread(name: str, row: dict[str, Any]) -> str:
+    """Return a sentence on what a network reaches that was trained with several seeds, or again with the same."""
+    said = f"{name} with {len(row['mean_psnr'])} seeds: {np.mean(row['mean_psnr']):.3f} dB"
+    if "deviation" in row:
+        said += f", standard deviation {row['deviation']:.3f} dB"
+    if "again" in row:
+        said += (
+            f"; the shipped one reaches {row['mean_psnr'][0]:.3f} dB, trained again with its seed {row['again']:.3f} dB"
+        )
+    return f"{said}. A seed decides on the order of images and on flips, all begin with the same ordered network."
 
 
 def table() -> str:

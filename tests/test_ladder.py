@@ -1,0 +1,39 @@
+"""What benchmarks/ladder.py gathers of models that were trained again."""
+
+import json
+import shutil
+
+import ladder
+import pytest
+import targets
+
+from aelib import zoo
+
+NAME = "mnist-conv-4"
+
+
+def trained_again(folder, seed, psnr):
+    folder.mkdir()
+    for suffix in (".safetensors", ".tables.safetensors"):
+        shutil.copy(zoo.WEIGHTS / f"{NAME}{suffix}", folder)
+    content = json.loads((zoo.WEIGHTS / f"{NAME}.json").read_text(encoding="utf-8"))
+    content["recipe"]["seed"], content["test"]["mean_psnr"] = seed, psnr
+    (folder / f"{NAME}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_other_seeds_make_the_spread_and_the_same_one_stands_apart(tmp_path):
+    shipped = zoo.card(NAME).test["mean_psnr"]
+    trained_again(tmp_path / "seed-0", zoo.card(NAME).recipe["seed"], shipped + 0.5)
+    assert ladder.seeds(tmp_path) == {NAME: {"mean_psnr": [shipped], "again": shipped + 0.5}}
+    trained_again(tmp_path / "seed-1", 1, shipped + 0.03)
+    trained_again(tmp_path / "seed-2", 2, shipped - 0.03)
+    found = ladder.seeds(tmp_path)[NAME]
+    assert found["mean_psnr"] == [shipped, shipped + 0.03, shipped - 0.03]
+    assert found["deviation"] == pytest.approx(0.03)
+    said = targets.spread(NAME, found)
+    assert f"{NAME} with 3 seeds: {shipped:.3f} dB, standard deviation 0.030 dB" in said
+    assert f"trained again with its seed {shipped + 0.5:.3f} dB" in said
+
+
+def test_without_other_trainings_there_is_no_spread(tmp_path):
+    assert ladder.seeds(tmp_path) == {}
