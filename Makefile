@@ -53,6 +53,7 @@ results: setup ## measure all codecs and models on the full test sets, for resul
 	$(BIN)/python benchmarks/readme.py
 
 peers: setup ## measure the entropy coder beside constriction and AVIF at other settings, for results/entropy.json and avif.json
+	-$(BIN)/python -m pip install --quiet --only-binary :all: constriction
 	$(BIN)/python benchmarks/entropy.py
 	$(BIN)/python benchmarks/avif.py
 	$(BIN)/python benchmarks/readme.py

@@ -62,7 +62,7 @@ def codec_rows(small: bool) -> Iterator[Row]:
         made = {label: own, **throughput.formats(images, throughput.mean_bytes(own, images))}
         found = {row["codec"]: row for row in throughput.measure(made, images, 1 if small else throughput.ROUNDS)}
         peers = {name: f"{found[name]['setting']}, {found[name]['bytes']:.0f} B" for name in found if name != label}
-        if label == "learned codec" and (network := factorized.measure(len(images))):
+        if label == "learned codec" and (network := factorized.measure(images)):
             found["CompressAI"] = network
             size = f"{network['parameters'] / 1e6:.1f} million parameters"
             peers["CompressAI"] = f"CompressAI {network['version']}, factorized prior, {size}"
@@ -77,9 +77,9 @@ def coder_rows(small: bool) -> Iterator[Row]:
     symbols, tables = entropy.coded("cifar10-conv-64", 50 if small else 1000)
     own, peer = entropy.speeds(symbols, tables), entropy.constriction_row(symbols, tables)
     for kind in ("encode", "decode"):
-        speeds = [found[f"{kind}_symbols_per_second"] / 1e6 for found in (own, peer)]
-        name = f"constriction {peer['version']}, a call an image"
-        yield Row.of(kind, "symbols alone", "M symbols/s", speeds[0], name, speeds[1])
+        for form, how in (("", "a stream an image as ours"), ("joined_", "one stream for all images")):
+            speed, other = own[f"{kind}_symbols_per_second"] / 1e6, peer[f"{form}{kind}_symbols_per_second"] / 1e6
+            yield Row.of(kind, "symbols alone", "M symbols/s", speed, f"constriction {peer['version']}, {how}", other)
 
 
 def cost_rows(small: bool) -> Iterator[Row]:
@@ -94,11 +94,16 @@ def cost_rows(small: bool) -> Iterator[Row]:
 
 
 def memory_rows(small: bool) -> Iterator[Row]:
-    """Compare the memory that training takes with that of a plain loop, and a mapped file with one that is read."""
+    """Compare the memory of training with a plain loop's, of codecs with JPEG's, of a mapped file with one read."""
     count = 500 if small else 10_000
     own, theirs = (memory.measure(kind, count)["peak_mb"] for kind in ("fit", "loader"))
     peer = "Dataset, DataLoader, 0 workers"
     yield Row.of("memory", f"{memory.NAME}, {count:,} images", "MB", own, peer, theirs)
+    count = 100 if small else 2_000
+    peak = {label: memory.measure("coded", f"{label}:{count}")["peak_mb"] for label in memory.CODECS}
+    for label in OWN:
+        what = f"{label}, {count:,} images encoded and decoded"
+        yield Row.of("memory", what, "MB", peak[label], memory.PEER, peak[memory.PEER])
     count = 20_000 if small else 2_000_000
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "digits.npy"

@@ -23,7 +23,7 @@ from aelib import images as im
 from aelib.codecs import Codec
 
 EVERYTHING = "from aelib import benchmark, codecs, data, latent, learned, metrics, models, plots, train, widgets, zoo"
-COUNTS, SIDES = (64, 256, 1024), (64, 128, 256, 352)
+COUNTS, SIDES = (64, 256, 1024), (64, 128, 256, 512, 1024)
 
 
 def slope(seconds: Mapping[int, float]) -> float:
@@ -62,11 +62,11 @@ def moves() -> tuple[float, float]:
         slider.ask(client, "widget = slider.BottleneckExplorer(); slider.moves(widget)")  # fills the caches
         own = median(slider.ask(client, "pass", "slider.moves(widget)")) / 1000
     images = data.load("cifar10", "test", source="sample").images[:8]
-    model = zoo.load("cifar10-conv-64")
+    restored = models.reconstruct(zoo.load("cifar10-conv-64"), images)  # ready, as what the slider shows
 
     def draw() -> None:
         figure, axes = plt.subplots(1, 2, figsize=(8, 2))
-        for axis, shown in zip(axes, (images, models.reconstruct(model, images)), strict=True):
+        for axis, shown in zip(axes, (images, restored), strict=True):
             axis.imshow(im.tile(shown, columns=4).permute(1, 2, 0).numpy())
         figure.savefig(io.BytesIO(), format="png")
         plt.close(figure)
@@ -104,15 +104,17 @@ def growth(counts: tuple[int, ...] = COUNTS, sides: tuple[int, ...] = SIDES) -> 
         for n in counts
     }
     rows += _by_size(training_, "autoencoder", "images")
-    whole = im.tile(test[:256], columns=16)[None]  # 512x512 pixels
+    whole = im.tile(test[:1024], columns=32)[None]  # 1024x1024 pixels
     for label, picture_codec in (("learned codec", trained), ("JPEG", codecs.Jpeg(5))):
         runs = {side**2: _both_ways(picture_codec, whole[:, :, :side, :side]) for side in sides}
         rows += _by_size(runs, label, "pixels")
-    names = {size: f"cifar10-conv-{size}" for size in zoo.sizes("cifar10", "conv")}
-    runs = {size: _both_ways(zoo.load_codec(name), test[: counts[-1]]) for size, name in names.items()}
-    rows += _by_size(runs, "autoencoder", "K")
-    training_ = {
-        size: {"training": entropy.seconds(lambda name=name: training.own(name, test[: counts[-1]], settings))}
-        for size, name in names.items()
-    }
-    return rows + _by_size(training_, "autoencoder", "K")
+    for label, architecture, count in (("autoencoder", "conv", counts[-1]), ("residual", "residual", counts[1])):
+        names = {size: f"cifar10-{architecture}-{size}" for size in zoo.sizes("cifar10", architecture)}
+        runs = {size: _both_ways(zoo.load_codec(name), test[:count]) for size, name in names.items()}
+        rows += _by_size(runs, label, "K")
+        training_ = {
+            size: {"training": entropy.seconds(lambda name=name, n=count: training.own(name, test[:n], settings))}
+            for size, name in names.items()
+        }
+        rows += _by_size(training_, label, "K")
+    return rows

@@ -1,4 +1,4 @@
-"""How much memory training takes, each kind of work in a fresh process; ``benchmarks/bench.py`` gathers the figures.
+"""How much memory training and coding take, each in a fresh process; ``benchmarks/bench.py`` gathers the figures.
 
 Linux alone says how much of a process's memory is its own, and how much is pages of files that are mapped, which the
 system drops when others need the room.
@@ -20,12 +20,19 @@ import torch
 import training
 from torch import Tensor
 
-from aelib import data, mapped, models, recipes, train
+from aelib import codecs, data, mapped, models, recipes, train, zoo
+from aelib.codecs import Codec
 
 STATUS = Path("/proc/self/status")
 NAME = "cifar10-conv-64"
 SECONDS = 0.02  # from one look at the memory to the next
 CHUNK = 10_000
+PEER = "JPEG"
+CODECS: dict[str, Callable[[], Codec]] = {
+    "autoencoder": lambda: zoo.load_codec(NAME),
+    "learned codec": lambda: zoo.load_learned("cifar10", 4),
+    PEER: lambda: codecs.Jpeg(5),
+}
 
 
 def resident_mb(kind: str) -> float:
@@ -78,6 +85,10 @@ def work(kind: str, argument: str) -> Callable[[], Any]:
         return lambda: fit_digits(mapped.read(Path(argument)))
     if kind == "copied":
         return lambda: fit_digits(mapped.read(Path(argument)).clone())
+    if kind == "coded":
+        label, _, count = argument.partition(":")
+        codec, images = CODECS[label](), data.load("cifar10", "test").images[: int(count)]
+        return lambda: codec.decode(codec.encode(images))
     images, settings = photographs(int(argument))
     if kind == "fit":
         return lambda: training.own(NAME, images, settings)
@@ -85,7 +96,11 @@ def work(kind: str, argument: str) -> Callable[[], Any]:
 
 
 def measure(kind: str, argument: object) -> dict[str, float]:
-    """Return what a fresh process says of "fit" or "loader" and a number of images, "mapped" or "copied" and a file."""
+    """Return what a fresh process says.
+
+    Of "fit" or "loader" and a number of images, of "coded" and a codec with its number, or of "mapped" or "copied" and
+    a file.
+    """
     command = [sys.executable, __file__, kind, str(argument)]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])

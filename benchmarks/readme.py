@@ -167,8 +167,8 @@ def ablation_table() -> str:
         for row in stored["rows"]
     ]
     title = (
-        f"residual, K = {stored['latent_dim']}, trained on {stored['trained_on']:,} images of CIFAR-10, "
-        f"measured on {stored['images']:,} of the validation split"
+        f"residual, K = {stored['latent_dim']}, {stored['epochs']} epochs of {stored['trained_on']:,} images of "
+        f"CIFAR-10, measured on {stored['images']:,} of the validation split"
     )
     return tables.markdown([title, "mean PSNR, dB", "difference", "million parameters"], rows)
 
