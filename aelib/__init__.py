@@ -1,15 +1,15 @@
 """Image compression with autoencoders, compared honestly with JPEG.
 
-The modules stand in layers; each imports only from layers above it, and from a neighbour where that is named:
+The modules stand in layers; each imports only from layers above it, or from a neighbour that stands before it:
 
 ====  ===================================================================================
-0     images, files (imports images), entropy, containers, guards (imports containers), losses, cards
-1     sources, data (imports sources), bottleneck, residual (imports bottleneck),
-      models (imports both), prior, exact (imports prior), learned (imports prior and residual), checkpoints,
-      metrics, curves
-2     train, train_rate (imports train), latent, quantise, codecs (imports quantise)
-3     zoo, benchmark, ladders
-4     pretrain, train_codec, plots, tables
+0     images, containers, guards, files, range_coder, entropy, losses, cards, distributed,
+      capture, schedule, sweep, mapped
+1     sources, data, bottleneck, residual, models, prior, exact, learned, search,
+      checkpoints, metrics, curves, augment
+2     train, train_rate, latent, quantise, codecs
+3     zoo, benchmark, ladders, recipes
+4     pretrain, train_codec, plots, tables, __main__
 5     views
 6     markup, upload
 7     widgets, playground, explorer

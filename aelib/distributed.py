@@ -30,11 +30,14 @@ class Crew:
         How many there are.
     local : int
         Which of those on this machine this is, and so the number of its GPU.
+    beside : int
+        How many there are on this machine.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 0
+    beside: int = 1
 
     @property
     def alone(self) -> bool:
@@ -118,7 +121,11 @@ class Crew:
 def launched() -> Crew:
     """Return the processes that a launcher started, of which this is one, or this one alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    return Crew() if count == 1 else Crew(int(os.environ["RANK"]), count, int(os.environ.get("LOCAL_RANK", "0")))
+    if count == 1:
+        return Crew()
+    defaults = {"RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": count}
+    rank, local, beside = (int(os.environ.get(name, value)) for name, value in defaults.items())
+    return Crew(rank, count, local, beside)
 
 
 def pack(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -77,7 +77,8 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
     crew, trained_on = distributed.launched(), next(model.parameters()).device
-    launcher = "python" if crew.alone else f"torchrun --nproc-per-node {crew.count}"
+    machines = f"--nnodes {crew.count // crew.beside} " if crew.count > crew.beside else ""
+    launcher = "python" if crew.alone else f"torchrun {machines}--nproc-per-node {crew.beside}"
     command = f"{launcher} -m aelib.pretrain {name}"
     command += f" --epochs {settings.epochs}" if settings.epochs != recipes.recipe(name).epochs else ""
     command += f" --seed {settings.seed}" if settings.seed else ""

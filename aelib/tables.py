@@ -12,6 +12,7 @@ from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
 QUOTED = ("UvA tutorial 9",)
+TIE = 0.02  # dB
 # Points (bit per pixel, mean PSNR in dB) on the CIFAR-10 test set from the repositories mandt-lab/uqdm (Minnen 2020,
 # Balle 2018) and EmilienDupont/coinpp (Cheng 2020, and BMS: Balle, Minnen and Singh 2018); their rates are entropies
 # under the model, not bytes.
@@ -67,7 +68,9 @@ def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
 
 
 def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:
-    """Return mean PSNR in dB of each method at each bottleneck size, the best measured one of each size in bold.
+    """Return mean PSNR in dB of each method at each bottleneck size, the best measured ones of each size in bold.
+
+    Those within `TIE` of the best are as good.
 
     Parameters
     ----------
@@ -78,15 +81,12 @@ def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:
     """
     sizes = sorted({size for row in methods.values() for size in row})
     measured = [row for label, row in methods.items() if label not in QUOTED]
-    best = {size: max((row[size] for row in measured if size in row), default=None) for size in sizes}
+    best = {size: max((row[size] for row in measured if size in row), default=math.inf) for size in sizes}
     rows = []
     for label, row in methods.items():
         quoted = label in QUOTED
-        values = {size: row.get(size) for size in sizes}
-        cells = [
-            _number(value, bold=value == best[size] and not quoted, digits=1 if quoted else 2)
-            for size, value in values.items()
-        ]
+        as_good = {size: not quoted and value >= best[size] - TIE for size, value in row.items()}
+        cells = [_number(row.get(size), bold=as_good.get(size, False), digits=1 if quoted else 2) for size in sizes]
         rows.append([label, *cells])
     return markdown([title, *(f"K = {size}" for size in sizes)], rows)
 

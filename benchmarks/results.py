@@ -196,7 +196,7 @@ def measure_all(tasks: list[Task], count: int | None, folder: Path) -> tuple[dic
 
 
 def main() -> int:
-    """Measure all points that are not yet done, then publish them together."""
+    """Measure all points that are not yet done, then publish them, a whole file a series."""
     parser = argparse.ArgumentParser(prog="python benchmarks/results.py", description=__doc__)
     parser.add_argument("--images", type=int, help="only so many test images of each data set; for a trial")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished points wait")

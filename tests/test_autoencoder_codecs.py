@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from aelib import codecs, containers, data, metrics, models, quantise, zoo
 from aelib.images import tile, untile
 
-NAMES = ["mnist-conv-16", "cifar10-conv-64"]
+NAMES = ["mnist-conv-16", "cifar10-conv-64", "cifar10-residual-16"]
 
 DECODE_ELSEWHERE = """
 import pickle, sys, torch

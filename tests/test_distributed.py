@@ -250,7 +250,11 @@ def test_who_is_alone_needs_no_launcher(monkeypatch, tmp_path):
     assert crew.agreed(0.5, device) == 0.5
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
-    assert distributed.launched() == distributed.Crew(3, 4)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert distributed.launched() == distributed.Crew(3, 4, 0, 4)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert distributed.launched() == distributed.Crew(3, 4, 1, 2)
 
 
 @pytest.mark.parametrize("there", [True, False])

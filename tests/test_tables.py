@@ -36,6 +36,8 @@ def test_markdown_has_a_cell_for_every_value():
 def test_methods_by_size_leave_gaps_and_mark_the_best():
     table = cells(tables.by_size({"PCA": {4: 10.0, 2: 9.0}, "conv": {4: 12.344}}, title="digits"))
     assert table == [["digits", "K = 2", "K = 4"], ["PCA", "**9.00**", "10.00"], ["conv", "-", "**12.34**"]]
+    table = cells(tables.by_size({"PCA": {4: 10.0}, "dense": {4: 10.01}, "conv": {4: 9.98}}, title="digits"))
+    assert [row[1] for row in table[1:]] == ["**10.00**", "**10.01**", "9.98"]  # as good as equal
     (quoted,) = tables.QUOTED
     table = cells(tables.by_size({"PCA": {4: 10.0}, quoted: {2: 9.26, 4: 12.0}}, title="digits"))
     assert table[1:] == [["PCA", "-", "**10.00**"], [quoted, "9.3", "12.0"]]
