@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from test_claims import NUMBER
 
+from aelib import benchmark, data, models, zoo
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NO_PROSE = re.compile(r"`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|https?://\S+", re.DOTALL)  # code, formulas, links
@@ -98,3 +100,17 @@ def test_a_figure_that_nothing_bears_out_is_found(notebook):
     """Not even by a setting of a cell that draws, nor by a share that happens to be as large."""
     assert list(missing(notebook)) == ["40 in 40 and 50 bytes", "50 in 40 and 50 bytes", "7 in 7 dB"]
     assert list(missing(notebook, [40.4, 50.0])) == ["7 in 7 dB"]
+
+
+def test_notebook_05_says_which_autoencoders_were_measured():
+    (file,) = (ROOT / "notebooks").glob("05_*")
+    prose = " ".join(cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "markdown")
+    assert "every shipped conv and dense autoencoder" in prose
+    assert "residual and ordered ones are not among these results" in prose
+    for dataset in data.CLASSES:
+        own = {
+            series
+            for series in benchmark.read_folder(ROOT / "results", dataset)
+            if series.split("-")[0] in models.ARCHITECTURES
+        }
+        assert own == {name.partition("-")[2] for kind in ("conv", "dense") for name in zoo.names(dataset, kind)}
