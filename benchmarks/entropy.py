@@ -20,6 +20,7 @@ import record
 from aelib import data, entropy, metrics, models, zoo
 
 RESULTS = Path(__file__).parent.parent / "results" / "entropy.json"
+PEER_IMAGES = 1000  # whose symbols the other library codes
 HEADER = f"{'model':16} {'bytes':>7} {'over Shannon':>12} {'PSNR loss':>10} {'encode':>11} {'decode':>11}"
 
 
@@ -182,7 +183,7 @@ def main() -> None:
         "rows": rows,
     }
     if importlib.util.find_spec("constriction"):
-        content["constriction"] = constriction_row(*coded("cifar10-conv-64", 1000))
+        content["constriction"] = constriction_row(*coded("cifar10-conv-64", PEER_IMAGES))
         print(f"constriction, cifar10-conv-64: {content['constriction']}")
     record.write(RESULTS, ("aelib", "numpy", "torch"), content)
 

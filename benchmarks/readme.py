@@ -233,15 +233,17 @@ def write_curves(dataset: str) -> None:
 def write_sizes() -> None:
     """Draw quality by bottleneck size: PSNR on digits, on photographs, and there the lead over PCA."""
     found = {dataset: tables.read_sizes(ROOT / "results" / "ladder.json", dataset) for dataset in TITLES}
+    count = json.loads((ROOT / "results" / "ladder.json").read_text(encoding="utf-8"))["images"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for axis, dataset in zip(axes, found, strict=False):
-        plots.quality_by_size(found[dataset], title=f"{TITLES[dataset]}, 10,000 test images", axis=axis)
+        plots.quality_by_size(found[dataset], title=f"{TITLES[dataset]}, {count:,} test images", axis=axis)
     lead = {
         method: {size: value - found["cifar10"]["PCA"][size] for size, value in row.items()}
         for method, row in found["cifar10"].items()
         if method != "dense"
     }
-    axis = plots.quality_by_size(lead, title=f"{TITLES['cifar10']}, lead over PCA", axis=axes[2])
+    title = f"{TITLES['cifar10']}, {count:,} test images, lead over PCA"
+    axis = plots.quality_by_size(lead, title=title, axis=axes[2])
     axis.set_ylabel("lead over PCA (dB)")
     figure.savefig(FIGURES / "ladder.png", dpi=80)
     plt.close(figure)

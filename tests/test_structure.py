@@ -219,6 +219,14 @@ def test_a_notebook_opens_with_its_question(notebook):
     assert "?" in first.source
 
 
+def test_only_readme_says_how_long_a_notebook_runs(notebook):
+    """There it is measured; a figure in the notebook would go stale."""
+    prose = [" ".join(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert "**Run time**: see README's table of notebooks" in prose[0]
+    own = re.compile(r"\b(?:runs?|run time|takes?|about|within)\b[^.:;]*\b(?:seconds|minutes?|hours?)\b", re.IGNORECASE)
+    assert [found[0] for text in prose for found in own.finditer(text)] == []
+
+
 def test_a_notebook_shows_its_parameters_and_asserts_its_claims(notebook):
     cells = code_of(notebook)
     assert [cell for cell in cells if "AELIB_FAST" in cell.source], "no cell of parameters"
