@@ -44,7 +44,7 @@ notebooks: setup ## every notebook in full on the real data; outputs are written
 lab: setup ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(UPLOADS)
 
-weights: setup ## train all shipped models again (hours on two cores; goes on where it was stopped)
+weights: setup ## train all shipped bottleneck autoencoders again (hours on two cores; goes on where it was stopped)
 	$(BIN)/python -m aelib.pretrain
 
 results: setup ## measure all codecs and models on the full test sets, for results/*.json (goes on where it was stopped)
