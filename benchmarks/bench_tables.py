@@ -13,6 +13,9 @@ RESULTS = Path(__file__).parent.parent / "results" / "bench.json"
 GPU = RESULTS.with_name("bench_gpu.json")
 ALONE = "notebook, shortened"  # rows of single notebooks, whose sum follows
 SIZES = ("images", "pixels", "K")
+PLACES = {"jupyterlab": "JupyterLab", "explorer.html": "`explorer.html`"}
+SLIDER = RESULTS.with_name("slider.json")
+GOAL = 1.3  # times as fast as the plain loop `fit` was to train any network, in float32
 
 
 def read() -> dict[str, Any]:
@@ -69,6 +72,50 @@ def _training(stored: dict[str, Any]) -> str:
         if row["part"] == "training" and row["peer"].startswith("Dataset")
     ]
     return f"On {stored['hardware']}: {'; '.join(found)}."
+
+
+def goals(stored: dict[str, Any]) -> str:
+    """Return whether `fit` is as fast as it was to be, and what it is faster and slower than."""
+    rows = [row for row in stored["rows"] if row["part"] == "training"]
+    loops = {row["what"]: row["ratio"] for row in rows if row["peer"].startswith("Dataset")}
+    floors = {row["what"]: row["ratio"] for row in rows if row["peer"] == "its arithmetic alone"}
+    full = [
+        f"{what} {loops[what]:.2f} times as fast, {'met' if loops[what] >= GOAL else 'short of it'}, where the "
+        f"arithmetic alone would take {100 * share:.0f} % of the time"
+        for what, share in floors.items()
+    ]
+    rough = [f"{what}, {ratio:.2f} times" for what, ratio in loops.items() if what not in floors]
+    goal = f"`fit` was to train any network at least {GOAL:g} times as fast as the plain loop in float32"
+    said = [f"{goal}: {'; '.join(full)}."]
+    if rough:
+        said.append(f"Against the same loop: {'; '.join(rough)}.")
+    said += [
+        f"Two processes reach {row['ratio']:.2f} times the speed of {row['peer']}: several are for several devices."
+        for row in rows
+        if row["what"].endswith("two processes")
+    ]
+    if not GPU.is_file():
+        said.append("On a GPU `fit` has not been measured beside the plain loop.")
+    return " ".join(said)
+
+
+def slider(stored: dict[str, Any]) -> str:
+    """Return how soon the slider answers."""
+    found = []
+    for place, paces in stored["figures"]["key_to_picture"].items():
+        named = PLACES.get(place, place)
+        looking, hurried = paces["looking"], paces["at once"]
+        found.append(
+            f"in {named} {looking['median_ms']:.0f} ms in the median and {looking['worst_ms']:.0f} ms at worst of "
+            f"{looking['count']} moves, {hurried['median_ms']:.0f} and {hurried['worst_ms']:.0f} ms where each key "
+            "follows at once"
+        )
+    visit = stored["figures"]["kernel"]["first_visit"]
+    return (
+        f"From a key to a picture that was shown before it takes, on {stored['hardware']}: {'; '.join(found)}. In the "
+        f"kernel the first visit of a model takes {visit['median_ms']:,.0f} ms in the median and "
+        f"{visit['worst_ms']:,.0f} ms at worst of {visit['count']}, with {visit['worst_model']}."
+    )
 
 
 def growth(stored: dict[str, Any]) -> str:
@@ -131,6 +178,8 @@ def blocks() -> dict[str, str]:
     stored = read()
     return {
         "bench": peers(stored),
+        "goals": goals(stored),
+        "slider": slider(json.loads(SLIDER.read_text(encoding="utf-8"))),
         "growth": growth(stored),
         "training": training(stored),
         "costs": largest(stored),

@@ -150,6 +150,41 @@ def test_training_on_a_gpu_is_said_where_it_was_measured(monkeypatch, tmp_path):
     assert bench_tables.training(stored) == f"On a CPU: {one} On a GPU: {one}"
 
 
+def test_goals_of_training_are_met_or_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_tables, "GPU", tmp_path / "bench_gpu.json")
+    loop, floor = "Dataset, DataLoader, 2 workers", "its arithmetic alone"
+    pairs = [("small", 130, loop, 100), ("small", 130, floor, 200), ("large", 12, loop, 10), ("large", 12, floor, 15)]
+    pairs += [("small, two processes", 75, "one process, 2 threads", 100)]
+    rows = [record.Row.of("training", what, "images/s", own, peer, theirs) for what, own, peer, theirs in pairs]
+    stored = {"rows": [dataclasses.asdict(row) for row in rows]}
+    said = bench_tables.goals(stored)
+    assert "at least 1.3 times as fast" in said
+    assert "small 1.30 times as fast, met, where the arithmetic alone would take 65 % of the time" in said
+    assert "large 1.20 times as fast, short of it, where the arithmetic alone would take 80 % of the time" in said
+    assert "Two processes reach 0.75 times the speed of one process, 2 threads" in said
+    assert "On a GPU" in said
+    assert "bfloat16" not in said
+    rough = record.Row.of("training", "large, in bfloat16", "images/s", 17, f"{loop}, in float32", 10)
+    stored["rows"].append(dataclasses.asdict(rough))
+    bench_tables.GPU.touch()
+    said = bench_tables.goals(stored)
+    assert "Against the same loop: large, in bfloat16, 1.70 times." in said
+    assert "On a GPU" not in said
+
+
+def test_the_slider_is_said_to_answer_as_soon_as_it_was_measured():
+    moves = {"looking": {"count": 50, "median_ms": 59.05, "worst_ms": 77.7}}
+    moves["at once"] = {"count": 50, "median_ms": 64.4, "worst_ms": 112.6}
+    visit = {"count": 24, "median_ms": 135.0, "worst_ms": 1098.1, "worst_model": "the largest"}
+    stored = {
+        "hardware": "a laptop",
+        "figures": {"kernel": {"first_visit": visit}, "key_to_picture": {"a page": moves}},
+    }
+    said = bench_tables.slider(stored)
+    assert "on a laptop: in a page 59 ms in the median and 78 ms at worst of 50 moves, 64 and 113 ms where" in said
+    assert "135 ms in the median and 1,098 ms at worst of 24, with the largest." in said
+
+
 def test_tables_show_all_but_single_notebooks():
     row = {"part": "import", "what": "all", "unit": "s", "own": 1234.5, "peer": "torch", "theirs": 2.0, "ratio": 617.25}
     stored = {
