@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
+from aelib import guards
 from aelib.images import check
 
 _STALE = 3600  # seconds
@@ -129,8 +130,10 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     Raises
     ------
     ValueError
-        The bytes are no complete picture, or it is too large.
+        The bytes are no complete picture, it is too large, or a JPEG file has more scans than any encoder writes.
     """
+    if data.startswith(b"\xff\xd8"):
+        guards.check_jpeg(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check that follows is stricter

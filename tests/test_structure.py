@@ -29,6 +29,7 @@ LAYERS = {
 }
 NEIGHBOURS = {
     ("files", "images"),
+    ("files", "guards"),
     ("mapped", "images"),
     ("entropy", "range_coder"),
     ("guards", "containers"),
