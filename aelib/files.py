@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import json
 import os
 import time
 import warnings
@@ -166,6 +167,14 @@ def _unreadable(data: bytes, error: Exception) -> str:
     # Pillow's own words would name an address in memory.
     reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
     return f"expected a complete picture file, got {len(data)} bytes that do not decode: {reason}"
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file says; OSError if there is none, ValueError if it is damaged or nested too deeply."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"expected JSON of a few levels in {file}, got too many: {error}") from error
 
 
 def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:

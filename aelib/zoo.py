@@ -59,7 +59,7 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
         raise ValueError(f"expected the name of shipped weights, {', '.join(listed)}, got {name!r}")
     file = folder / f"{name}.json"
     try:
-        return Card(**json.loads(file.read_text(encoding="utf-8")))
+        return Card(**files.read_json(file))
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
 
@@ -149,7 +149,7 @@ def learned_names(*, folder: Path = WEIGHTS) -> list[str]:
 
 def learned_card(dataset: str, *, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Return what the card of a data set's learned codec says; OSError or ValueError if there is none."""
-    facts: dict[str, Any] = json.loads((folder / f"{dataset}-learned.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = files.read_json(folder / f"{dataset}-learned.json")
     return facts
 
 

@@ -145,7 +145,9 @@ def test_other_content_with_the_right_hash_is_refused(content, folder):
         zoo.load("mnist-conv-4", folder=folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"name": "mnist-conv-4"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b'{"name": "mnist-conv-4"}', b"\xff\xfe", b"[" * 200_000], ids=len
+)
 def test_a_damaged_card_is_refused(content, folder):
     (folder / "mnist-conv-4.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"expected a weight card in .*mnist-conv-4.json"):
@@ -208,6 +210,14 @@ def test_a_learned_card_of_any_size_is_refused_before_it_takes_memory(changes, t
     with pytest.raises(ValueError, match="expected the learned codec of mnist"):
         zoo.load_learned("mnist", folder=tmp_path)
     assert time.perf_counter() - start < 5, "a second, but for a busy machine"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 200_000], ids=len)
+def test_a_damaged_learned_card_is_refused(content, tmp_path):
+    (tmp_path / "mnist-learned.json").write_bytes(content)
+    (tmp_path / "mnist-learned.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="expected the learned codec of mnist"):
+        zoo.load_learned("mnist", folder=tmp_path)
 
 
 def test_a_loaded_model_is_on_the_cpu_and_can_be_trained(folder):
