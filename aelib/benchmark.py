@@ -220,7 +220,7 @@ def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
         The file is damaged or of another schema.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = files.read_json(file)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         return [_point(stored) for stored in content.pop("points")], content

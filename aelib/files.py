@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import json
 import os
 import time
 import warnings
@@ -16,6 +17,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
+from aelib import guards
 from aelib.images import check
 
 _STALE = 3600  # seconds
@@ -129,8 +131,10 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     Raises
     ------
     ValueError
-        The bytes are no complete picture, or it is too large.
+        The bytes are no complete picture, it is too large, or a JPEG file has more scans than any encoder writes.
     """
+    if data.startswith(b"\xff\xd8"):
+        guards.check_jpeg(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check that follows is stricter
@@ -163,6 +167,14 @@ def _unreadable(data: bytes, error: Exception) -> str:
     # Pillow's own words would name an address in memory.
     reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
     return f"expected a complete picture file, got {len(data)} bytes that do not decode: {reason}"
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file says; OSError if there is none, ValueError if it is damaged or nested too deeply."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"expected JSON of a few levels in {file}, got too many: {error}") from error
 
 
 def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:

@@ -6,6 +6,7 @@ tiles or precincts, in compressed comments. Each function here raises ValueError
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -13,13 +14,23 @@ from aelib import containers
 
 JPEG_SCANS = 100  # a progressive file of any common encoder has about ten
 JPEG2000_TILES, JPEG2000_LAYERS, JPEG2000_BLOCK = 1024, 64, 1024  # the last in values of the smallest code-block
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # stuffed bytes and markers without a segment left out
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 def check_jpeg(stream: bytes) -> None:
-    """Refuse a JPEG file of more than `JPEG_SCANS` scans."""
-    if (scans := stream.count(b"\xff\xda")) > JPEG_SCANS:
+    """Refuse a JPEG file of more than `JPEG_SCANS` scans before its end mark; phones put films behind it."""
+    if stream.count(b"\xff\xda") > JPEG_SCANS and (scans := _jpeg_scans(stream)) > JPEG_SCANS:
         raise ValueError(f"expected at most {JPEG_SCANS} scans in a JPEG file, got {scans}")
+
+
+def _jpeg_scans(stream: bytes) -> int:
+    """Return how many scans a decoder would go through, as it finds its way from marker to marker."""
+    scans, at = 0, 2
+    while (found := _JPEG_MARKER.search(stream, at)) and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"
+        at = found.end() + int.from_bytes(stream[found.end() : found.end() + 2], "big")
+    return scans
 
 
 def png_pixels(stream: bytes) -> bytes:

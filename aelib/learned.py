@@ -158,7 +158,7 @@ class Model(nn.Module):
         self.encoder = nn.Sequential(*down, nn.Conv2d(channels, design.latents, 1))
         self.decoder = nn.Sequential(nn.Conv2d(design.latents, channels, 1), *reversed(up))
         # At a high rate a step of sqrt(6 C / (ln 2 lambda)) / 255 is best where there are as many latents as pixels.
-        prices = design.price(torch.arange(LEVELS, dtype=torch.float64))
+        prices = design.price(torch.arange(LEVELS, dtype=torch.float64, device="cpu"))
         gains = (255 * (math.log(2) * prices / (6 * design.channels)).sqrt()).float()
         self.gain = nn.Parameter(gains.log2()[:, None].repeat(1, design.latents))
         self.restore = nn.Parameter(-self.gain.detach().clone())
@@ -228,3 +228,15 @@ class Model(nn.Module):
             for layer in network:
                 x = layer(x, shares) if isinstance(layer, Conditional) else layer(x)
         return x.float()
+
+
+def outline(design: Design, most: int) -> Model:
+    """Return a model whose weights have shapes alone, for ``load_state_dict(..., assign=True)``.
+
+    Whatever the widths, it takes no memory; ValueError if the design has more layers than `most`.
+    """
+    layers = len(design.groups) + sum(1 + abs(count) for count in design.blocks)
+    if layers > most:
+        raise ValueError(f"expected a tensor or more for each of {layers} layers, got {most}")
+    with torch.device("meta"):
+        return Model(design)

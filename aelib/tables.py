@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aelib import benchmark, curves
+from aelib import benchmark, curves, files
 from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
@@ -61,9 +60,9 @@ def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
         The file is damaged or does not have the data set.
     """
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))["mean_psnr"][dataset]
+        stored = files.read_json(file)["mean_psnr"][dataset]
         return {method: {int(size): float(value) for size, value in row.items()} for method, row in stored.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"expected mean PSNR by method and size for {dataset} in {file}, got {error!r}") from error
 
 

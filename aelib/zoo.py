@@ -59,7 +59,7 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
         raise ValueError(f"expected the name of shipped weights, {', '.join(listed)}, got {name!r}")
     file = folder / f"{name}.json"
     try:
-        return Card(**json.loads(file.read_text(encoding="utf-8")))
+        return Card(**files.read_json(file))
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
 
@@ -85,12 +85,12 @@ def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
         raise ValueError(f"expected the weights of {name} in {file}, got {error}") from error
     if (got := hashlib.sha256(stored).hexdigest()) != facts.sha256:
         raise ValueError(f"expected SHA-256 {facts.sha256} of {file}, got {got}: the file is damaged or not its card's")
-    if facts.architecture not in ARCHITECTURES:
-        raise ValueError(f"expected an architecture out of {tuple(ARCHITECTURES)}, got {facts.architecture!r}")
-    model = build(facts.architecture, facts.latent_dim, channels=facts.channels, size=facts.size)
     try:
-        model.load_state_dict({key: value.to(torch.float32) for key, value in load_tensors(stored).items()})
-    except (SafetensorError, RuntimeError) as error:
+        with torch.device("meta"):  # where a network of any size takes no memory before its shapes are compared
+            model = build(facts.architecture, facts.latent_dim, channels=facts.channels, size=facts.size)
+        tensors = {key: value.to(torch.float32) for key, value in load_tensors(stored).items()}
+        model.load_state_dict(tensors, assign=True)
+    except Exception as error:  # a foreign card or tensors of other shapes raise many kinds
         raise ValueError(f"expected the weights of {name} in {file}, got {error}") from error
     return model.eval()
 
@@ -149,7 +149,7 @@ def learned_names(*, folder: Path = WEIGHTS) -> list[str]:
 
 def learned_card(dataset: str, *, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Return what the card of a data set's learned codec says; OSError or ValueError if there is none."""
-    facts: dict[str, Any] = json.loads((folder / f"{dataset}-learned.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = files.read_json(folder / f"{dataset}-learned.json")
     return facts
 
 

@@ -83,10 +83,10 @@ def photographs() -> Target:
 
 
 def cards() -> Target:
-    """Return cards of weights and what reads them."""
+    """Return cards of weights and what loads a model by one."""
     name = "mnist-conv-4"
-    seeds = [(zoo.WEIGHTS / f"{name}.json").read_bytes()]
-    return file_target(seeds, lambda file: zoo.card(name, folder=file.parent), f"{name}.json")
+    card, weights = (zoo.WEIGHTS / f"{name}.{suffix}" for suffix in ("json", "safetensors"))
+    return file_target([card.read_bytes()], lambda file: zoo.load(name, folder=file.parent), card.name, weights)
 
 
 def weights(name: str, suffix: str, field: str) -> Target:

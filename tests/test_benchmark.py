@@ -156,7 +156,9 @@ def test_points_survive_json(tmp_path, images):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": 2, "points": []}', '{"schema": 1, "points": [{"codec": "JPEG"}]}']
+    "content",
+    ["", "[]", "{}", '{"schema": 2, "points": []}', '{"schema": 1, "points": [{"codec": "JPEG"}]}', "[" * 200_000],
+    ids=range(6),
 )
 def test_other_json_is_refused_by_name(tmp_path, content):
     file = tmp_path / "points.json"

@@ -253,6 +253,18 @@ def test_a_damaged_photograph_gives_a_picture_or_a_sentence(file_format, changes
         assert len(picture) in (1, 3)
 
 
+# --- read_json
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 200_000])
+def test_damaged_json_is_refused(content, tmp_path):
+    (tmp_path / "some.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        files.read_json(tmp_path / "some.json")
+    (tmp_path / "some.json").write_bytes(b'{"a": [1, 2.5]}')
+    assert files.read_json(tmp_path / "some.json") == {"a": [1, 2.5]}
+
+
 # --- write_whole
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aelib import guards
+from aelib import files, guards
 from aelib.codecs import Avif, Jpeg, Jpeg2000, Png
 
 
@@ -118,14 +118,34 @@ def moved(stream, by):
     return stream[:place] + struct.pack(">I", stream.index(b"mdat") + 4 + by) + stream[place + 4 :]
 
 
-def test_a_thousand_scans_are_refused(photographs):
+def progressive(picture, file_format="JPEG"):
     buffer = io.BytesIO()
-    Image.fromarray(photographs[0].permute(1, 2, 0).numpy()).save(buffer, "JPEG", progressive=True)
-    stream = buffer.getvalue()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, file_format, progressive=True)
+    return buffer.getvalue()
+
+
+def test_a_thousand_scans_are_refused(photographs):
+    stream = progressive(photographs[0])
     assert Jpeg(50).decode([stream]).shape == (1, 3, 32, 32)
     last = stream.rindex(b"\xff\xda")
     with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 10"):
         Jpeg(50).decode([stream[:-2] + 1000 * stream[last:-2] + stream[-2:]])
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "MPO"])
+def test_a_thousand_scans_of_a_user_are_refused(file_format, photographs):
+    stream = progressive(photographs[0], file_format)
+    last, end = stream.rindex(b"\xff\xda"), stream.rindex(b"\xff\xd9")
+    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 10"):
+        files.read_photograph(stream[:end] + 1000 * stream[last:end] + stream[end:])
+
+
+def test_what_looks_like_scans_in_notes_or_behind_the_end_is_none(photographs):
+    stream, many = progressive(photographs[0]), 200 * b"\xff\xda"
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + len(many)) + many
+    noted = stream[:2] + comment + stream[2:] + many
+    assert torch.equal(files.read_photograph(noted), files.read_photograph(stream))
+    guards.check_jpeg(noted)
 
 
 @given(st.sampled_from([Avif(50, 10), Jpeg2000(30), Png()]), st.data())

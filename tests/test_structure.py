@@ -31,6 +31,7 @@ LAYERS = {
 }
 NEIGHBOURS = {
     ("files", "images"),
+    ("files", "guards"),
     ("mapped", "images"),
     ("entropy", "range_coder"),
     ("guards", "containers"),

@@ -50,7 +50,17 @@ def test_stored_sizes_are_read_as_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"mean_psnr": {}}', '{"mean_psnr": {"mnist": {"PCA": {"two": 1}}}}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"mean_psnr": {}}',
+        '{"mean_psnr": {"mnist": {"PCA": {"two": 1}}}}',
+        '{"mean_psnr": {"mnist": {"PCA": {"2": 1' + 400 * "0" + "}}}}",
+        "[" * 200_000,
+    ],
+    ids=range(7),
 )
 def test_damaged_sizes_are_refused(tmp_path, content):
     file = tmp_path / "ladder.json"

@@ -3,6 +3,7 @@ import hashlib
 import json
 import math
 import re
+import time
 
 import numpy as np
 import pytest
@@ -145,7 +146,9 @@ def test_other_content_with_the_right_hash_is_refused(content, folder):
         zoo.load("mnist-conv-4", folder=folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"name": "mnist-conv-4"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b'{"name": "mnist-conv-4"}', b"\xff\xfe", b"[" * 200_000], ids=len
+)
 def test_a_damaged_card_is_refused(content, folder):
     (folder / "mnist-conv-4.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"expected a weight card in .*mnist-conv-4.json"):
@@ -162,6 +165,67 @@ def test_a_card_of_another_size_is_refused(folder):
     rewrite(folder / "mnist-conv-4.json", latent_dim=5)
     with pytest.raises(ValueError, match=r"(?s)weights of mnist-conv-4 in .* got .*size mismatch"):
         zoo.load("mnist-conv-4", folder=folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_dim": 200_000},
+        {"latent_dim": 10**12},
+        {"latent_dim": 10**400},
+        {"latent_dim": "4"},
+        {"size": 4 * 10**30},
+        {"channels": [1]},
+        {"architecture": ["conv"]},
+        {"architecture": "dense", "latent_dim": 10**12},
+        {"architecture": "residual", "latent_dim": 200_000},
+    ],
+)
+def test_a_card_of_a_network_of_any_size_is_refused_before_it_takes_memory(changes, folder):
+    rewrite(folder / "mnist-conv-4.json", **changes)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=r"expected the weights of mnist-conv-4 in .*mnist-conv-4.safetensors, got"):
+        zoo.load("mnist-conv-4", folder=folder)
+    assert time.perf_counter() - start < 5, "a second, but for a busy machine"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": [32, 64, 1960]},
+        {"blocks": [1, 1, 10**9]},
+        {"blocks": [10**9, -(10**9), 1]},
+        {"groups": [1] * 10**6},
+        {"groups": [10**12]},
+        {"hidden": 10**12},
+        {"channels": "3"},
+        {"low": "0"},
+    ],
+)
+def test_a_learned_card_of_any_size_is_refused_before_it_takes_memory(changes, tmp_path):
+    for file in zoo.WEIGHTS.glob("mnist-learned.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    card = zoo.learned_card("mnist")
+    rewrite(tmp_path / "mnist-learned.json", design=card["design"] | changes)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="expected the learned codec of mnist"):
+        zoo.load_learned("mnist", folder=tmp_path)
+    assert time.perf_counter() - start < 5, "a second, but for a busy machine"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 200_000], ids=len)
+def test_a_damaged_learned_card_is_refused(content, tmp_path):
+    (tmp_path / "mnist-learned.json").write_bytes(content)
+    (tmp_path / "mnist-learned.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="expected the learned codec of mnist"):
+        zoo.load_learned("mnist", folder=tmp_path)
+
+
+def test_a_loaded_model_is_on_the_cpu_and_can_be_trained(folder):
+    parameters = list(zoo.load("mnist-conv-4", folder=folder).parameters())
+    assert all(one.requires_grad and one.dtype == torch.float32 and not one.is_meta for one in parameters)
+    model = zoo.load_learned("mnist").model
+    assert not any(one.requires_grad or one.is_meta for one in [*model.parameters(), *model.buffers()])
 
 
 def test_a_run_that_dies_while_saving_keeps_the_old_weights(model, folder, monkeypatch):

@@ -93,14 +93,16 @@ class Learned:
 
         Raises
         ------
-        KeyError, RuntimeError, ValueError
+        KeyError, RuntimeError, TypeError, ValueError
             Tensors are missing, or not those of a model of this design.
         """
         prior = exact.Integer.from_tensors(tensors)
-        model = learned.Model(design)
+        if design.latents != prior.channels:
+            raise ValueError(f"expected a prior of {design.latents} channels, got one of {prior.channels}")
+        model = learned.outline(design, len(tensors))
         floats = {f"prior.{name}": value for name, value in prior.floats().state_dict().items()}
         transforms = {name: tensors[name].float() for name in model.state_dict() if name not in floats}
-        model.load_state_dict(floats | transforms)
+        model.load_state_dict(floats | transforms, assign=True)
         model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         return cls(model, prior, tensors["sensitivity"], quality)
 
