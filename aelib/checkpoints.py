@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from aelib import files
+from aelib import files, guards
 
 Record = TypeVar("Record")
 Part = Any  # a module or an optimizer: whatever has state_dict and load_state_dict
@@ -30,6 +30,16 @@ def save(
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save({**origin, **states, "history": list(history)}, buffer := io.BytesIO())
     files.write_whole(file, buffer.getvalue())
+
+
+def read(file: Path, device: torch.device) -> dict[str, Any]:
+    """Return what a checkpoint holds; on damaged and foreign files zipfile and torch raise many kinds of error."""
+    with zipfile.ZipFile(file) as archive:  # torch.load does not look at the checksums
+        guards.check_stored(archive, file.stat().st_size)
+        if damaged := archive.testzip():
+            raise ValueError(f"a wrong checksum of {damaged}")
+    state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return state
 
 
 def restore(
@@ -50,18 +60,14 @@ def restore(
         The file is damaged, foreign, of another network, or of another origin.
     """
     try:
-        with zipfile.ZipFile(file) as archive:  # torch.load does not look at the checksums
-            if damaged := archive.testzip():
-                raise ValueError(f"a wrong checksum of {damaged}")
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        state = read(file, device)
         stored = {key: state[key] for key in origin}
         stored["settings"] = {**(defaults or {}), **stored["settings"]}
         history = [record(**entry) for entry in state["history"]]
         if stored == origin:
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-    # zipfile and torch raise many kinds of error on other files, BadZipFile and UnpicklingError among them.
-    except Exception as error:
+    except Exception as error:  # BadZipFile and UnpicklingError among them
         raise ValueError(
             f"expected a checkpoint of this {type(parts['model']).__name__} by aelib.train.fit in {file}, "
             f"got {error!r}; delete the file to train from the start"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import files
+from aelib import files, guards
 from aelib import images as im
 from aelib.sources import MIRRORS, Arrays, from_mirror, from_official, read_sample
 
@@ -195,6 +195,7 @@ def _verify(name: str, arrays: Arrays, where: str) -> Arrays:
 def _read_cache(file: Path, name: str) -> Arrays:
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            guards.check_stored(stored.zip, file.stat().st_size)
             return _verify(name, {key: stored[key] for key in SHA256[name]}, "cache")
     # numpy and zipfile raise many kinds of error on broken bytes, TypeError and NotImplementedError among them.
     except Exception as error:
@@ -209,6 +210,7 @@ def _write_cache(file: Path, arrays: Arrays) -> None:
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        files.sweep(file)
         with partial.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         partial.replace(file)

@@ -7,12 +7,14 @@ import glob
 import io
 import json
 import os
+import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
@@ -145,7 +147,7 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
             _check_side(opened, max_side)  # a file may hold more than its head says
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):  # PNG and TIFF in 16 bits
-                picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+                picture = Image.fromarray(_eight_bits(np.asarray(picture)))
             grey = picture.mode in ("1", "L", "LA")
             if picture.has_transparency_data:
                 white = Image.new("RGBA", picture.size, "white")
@@ -156,6 +158,14 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     except Exception as error:  # as in read_picture
         raise ValueError(_unreadable(data, error)) from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return values of 16 bits, (H, W), divided by 257 and rounded, some rows at a time for the memory's sake."""
+    rows = np.empty(values.shape, np.uint8)
+    for at in range(0, len(values), 64):
+        rows[at : at + 64] = (values[at : at + 64].astype(np.int32).clip(0, 65535) + 128) // 257
+    return rows
 
 
 def _check_side(picture: Image.Image, limit: int) -> None:
@@ -177,6 +187,24 @@ def read_json(file: Path) -> Any:
         raise ValueError(f"expected JSON of a few levels in {file}, got too many: {error}") from error
 
 
+def sweep(file: Path) -> None:
+    """Remove what killed runs left of a file under its temporary names, unless another run may still be at it."""
+    for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another run was faster
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError if no file can be written to a folder, or to the one in which it would be made; leaves nothing."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(f"expected a folder that can be written to, got {folder}: {error}") from error
+
+
 def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
     """Write under a temporary name, then rename: a killed run leaves the old file, or none, but never half of one.
 
@@ -185,13 +213,11 @@ def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
     file : Path
     content : bytes
     new : bool
-        Raise FileExistsError instead of replacing a file that is there, however late it came.
+        Raise FileExistsError instead of replacing a file that is there; where the file system has links, however late
+        it came.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):  # by runs that were killed
-        with contextlib.suppress(FileNotFoundError):  # another run was faster
-            if time.time() - left.stat().st_mtime > _STALE:
-                left.unlink()
+    sweep(file)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
@@ -202,8 +228,9 @@ def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
             os.link(partial, file)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links
-            with file.open("xb") as only:
-                only.write(content)
+        except OSError as error:  # a file system without links
+            if file.exists():
+                raise FileExistsError(f"expected no file {file}, got one") from error
+            partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zipfile
 from collections.abc import Iterator
 
 from aelib import containers
@@ -31,6 +32,15 @@ def _jpeg_scans(stream: bytes) -> int:
         scans += found[0] == b"\xff\xda"
         at = found.end() + int.from_bytes(stream[found.end() : found.end() + 2], "big")
     return scans
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive whose members are compressed, or are together larger than its own `size` in bytes."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("expected an archive that is not compressed, got one that is")
+    if (total := sum(member.file_size for member in members)) > size:
+        raise ValueError(f"expected members of at most {size} bytes together, got {total}")
 
 
 def png_pixels(stream: bytes) -> bytes:

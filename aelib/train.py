@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import augment, capture, checkpoints, distributed
+from aelib import augment, capture, checkpoints, distributed, files
 from aelib import images as im
 from aelib.losses import LOSSES
 from aelib.models import Autoencoder
@@ -109,6 +109,8 @@ def fit(
         There is no such device.
     FloatingPointError
         A loss is no longer finite; the checkpoint is that of the epoch before.
+    OSError
+        The folder of the checkpoint cannot be written to; nothing has been trained.
     """
     expected = (model.size, model.size)
     im.check(images, channels=model.channels, size=expected)
@@ -131,6 +133,7 @@ def fit(
         parts["average"] = copy.deepcopy(model)
     origin: dict[str, Any] = {"settings": asdict(settings)}
     if checkpoint:
+        files.check_writable(checkpoint.parent)
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Epoch, target, asdict(Settings())) if found else []

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import checkpoints, codecs, data, distributed, learned, train, train_rate, zoo
+from aelib import checkpoints, codecs, data, distributed, files, learned, train, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
@@ -62,6 +62,7 @@ def make(
     full = data.load(dataset, "train", source=source)
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
+    files.check_writable(folder)
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
@@ -113,7 +114,7 @@ def make(
 def _read(checkpoint: Path, wanted: learned.Design) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the averaged weights of another run at the prices of a design, and what run it was."""
     try:
-        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        stored = checkpoints.read(checkpoint, torch.device("cpu"))
         last, had = stored["history"][-1], learned.design(stored["design"])
         run = {"step": last["step"], "seconds": round(last["seconds"], 1), "settings": stored["settings"]}
         prices = {"low": had.low, "high": had.high}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import capture, checkpoints, distributed, learned, metrics, prior, schedule, search, train
+from aelib import capture, checkpoints, distributed, files, learned, metrics, prior, schedule, search, train
 from aelib import images as im
 
 QUALITIES = (0.0, 2.0, 4.0, 7.0)  # that are looked at while training
@@ -117,6 +117,8 @@ def fit(
         Images of another kind than the model takes; a checkpoint of other settings or images, or damaged.
     FloatingPointError
         A loss is no longer finite; the checkpoint is that of the look before.
+    OSError
+        The folder of the checkpoint cannot be written to; nothing has been trained.
     """
     for part in (images, validation):
         im.check(part, channels=model.design.channels)
@@ -133,6 +135,7 @@ def fit(
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}
     origin["began_with"] = began_with
     if checkpoint:
+        files.check_writable(checkpoint.parent)
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Look, target) if found else []

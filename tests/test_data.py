@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,11 +285,11 @@ def test_a_missing_array_is_refused(name, monkeypatch):
 # --- the mirrors
 
 
-def tgz(members):
+def tgz(members, folder="package"):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
         for member, content in members.items():
-            entry = tarfile.TarInfo(f"package/{member}")
+            entry = tarfile.TarInfo(f"{folder}/{member}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
@@ -426,23 +427,42 @@ def test_without_a_client_the_mirror_is_out_of_reach(name, monkeypatch):
 # --- the official source
 
 
+def binary(arrays, cut=0):
+    """The archive of CIFAR-10 for programs in C: rows of a label and the pixels of a channel after the other."""
+    rows = {}
+    for part in ("train", "test"):
+        pixels = arrays[f"x_{part}"].transpose(0, 3, 1, 2).reshape(len(arrays[f"x_{part}"]), -1)
+        rows[part] = np.concatenate([arrays[f"y_{part}"][:, None], pixels], axis=1).astype(np.uint8)
+    names = [f"data_batch_{batch}" for batch in range(1, 6)]
+    members = dict(zip(names, np.array_split(rows["train"], 5), strict=True)) | {"test_batch": rows["test"]}
+    parts = {f"{name}.bin": part.tobytes()[: len(part.tobytes()) - cut] for name, part in members.items()}
+    return tgz(parts, folder="cifar-10-batches-bin")
+
+
 def test_the_official_source_is_read_through_torchvision(name, monkeypatch):
-    calls = []
+    calls, arrays = [], small(name)
+    offered = [binary(arrays)] if name == "cifar10" else []
 
-    def kind(expected):
-        def dataset(root, *, train, download):
-            assert download
-            calls.append(expected)
-            arrays, part = small(name), "train" if train else "test"
-            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"].tolist()
-            return types.SimpleNamespace(data=torch.from_numpy(x) if name == "mnist" else x, targets=y)
+    def digits(root, *, train, download):
+        assert download
+        part = "train" if train else "test"
+        calls.append(part)
+        return types.SimpleNamespace(data=torch.from_numpy(arrays[f"x_{part}"]), targets=arrays[f"y_{part}"].tolist())
 
-        return dataset
+    def download_url(url, root, filename, md5):
+        calls.append(url.rsplit("/")[-1])
+        assert len(bytes.fromhex(md5)) == 16
+        (Path(root) / filename).write_bytes(offered[-1])
 
-    datasets = types.SimpleNamespace(MNIST=kind("mnist"), CIFAR10=kind("cifar10"))
+    utils = types.SimpleNamespace(download_url=download_url)
+    datasets = types.SimpleNamespace(MNIST=digits, utils=utils)
     monkeypatch.setitem(sys.modules, "torchvision", types.SimpleNamespace(datasets=datasets))
     check_small(data.load(name, "test", source="official"), "test")
-    assert calls == [name, name]
+    assert calls == (["train", "test"] if name == "mnist" else ["cifar-10-binary.tar.gz"])
+    for other in (b"no archive", tgz({}), binary(arrays, cut=1)) if offered else ():
+        offered.append(other)
+        with pytest.raises(ConnectionError, match=r"not to be had from 'official': expected one archive of .*binary"):
+            data.load(name, "train", source="official")
 
 
 def test_a_torchvision_that_does_not_import_is_a_source_out_of_reach(name, monkeypatch):
@@ -538,3 +558,20 @@ def test_the_sample_is_the_beginning_of_the_full_set(name, part, per_class, samp
     assert full.labels.bincount().tolist() == per_class
     assert torch.equal(full.images[: len(sample)], sample.images)
     assert torch.equal(full.labels[: len(sample)], sample.labels)
+
+
+def test_a_compressed_cache_is_refused_before_it_is_unpacked(name, asked):
+    data.cache_folder().mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(data.cache_folder() / f"{name}.npz", **small(name))
+    with pytest.raises(ValueError, match="expected an archive that is not compressed"):
+        data.load(name, "train", source="cache")
+
+
+def test_the_cache_sweeps_up_after_killed_runs(name, asked, monkeypatch):
+    data.cache_folder().mkdir(parents=True, exist_ok=True)
+    left = data.cache_folder() / f"{name}.npz.12345.partial"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    offer(monkeypatch, "mirror")
+    data.load(name, "train")
+    assert not left.exists()

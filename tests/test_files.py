@@ -1,6 +1,9 @@
 import contextlib
+import errno
 import io
+import os
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
-from aelib import files
+from aelib import files, guards
 
 SHAPES = st.tuples(st.integers(1, 7), st.sampled_from((1, 3)), st.integers(1, 9), st.integers(1, 9))
 IMAGES = arrays(np.uint8, SHAPES).map(torch.from_numpy)
@@ -298,3 +301,47 @@ def test_a_failed_write_leaves_the_old_file_or_none(tmp_path, monkeypatch, old, 
     assert file not in seen, "written in place"
     assert list(tmp_path.iterdir()) == ([] if old is None else [file])
     assert old is None or file.read_bytes() == old
+
+
+# --- folders and archives
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "new" / "newer"):
+        files.check_writable(folder)
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(OSError, match=r"expected a folder that can be written to, got .*file.new"):
+        files.check_writable(tmp_path / "file" / "new")
+
+    def full(**options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match=r"expected a folder that can be written to, got .*: .*Read-only file system"):
+        files.check_writable(tmp_path)
+
+
+def test_a_new_file_is_whole_where_there_are_no_links(tmp_path, monkeypatch):
+    def no_links(source, target):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    files.write_whole(tmp_path / "a", b"first", new=True)
+    with pytest.raises(FileExistsError, match="expected no file"):
+        files.write_whole(tmp_path / "a", b"second", new=True)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a", b"first")]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_an_archive_that_would_grow_is_refused(compressed):
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED if compressed else 0) as archive:
+        archive.writestr("zeros", bytes(100_000))
+    with zipfile.ZipFile(buffer) as archive:
+        if compressed:
+            with pytest.raises(ValueError, match="expected an archive that is not compressed"):
+                guards.check_stored(archive, len(buffer.getvalue()))
+        else:
+            guards.check_stored(archive, len(buffer.getvalue()))
+            with pytest.raises(ValueError, match="expected members of at most 99999 bytes together, got 100000"):
+                guards.check_stored(archive, 99_999)

@@ -1,11 +1,32 @@
 """The loop of benchmarks/fuzz.py finds what it is there to find, and no busy machine."""
 
+import contextlib
 import multiprocessing
+import random
 import sys
 import time
+from functools import cache
 
 import fuzz
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+# Those that take no longer than some milliseconds an input; `make fuzz` has all.
+QUICK = ("card", "results", "sizes", "checkpoint", "cached data", "mapped", "package", "begin", "containers")
+
+
+@cache
+def target(name):
+    return fuzz.targets()[name]()
+
+
+@pytest.mark.parametrize("name", QUICK)
+@given(seed=st.integers(0, 2**32))
+def test_a_damaged_file_is_read_or_refused(name, seed):
+    seeds, read = target(name)
+    with contextlib.suppress(ValueError):
+        read(fuzz.mutated(seeds, random.Random(seed)))
 
 
 @pytest.fixture

@@ -110,18 +110,20 @@ def test_a_file_that_is_cut_off_is_refused(file):
 
 
 @pytest.mark.parametrize(
-    ("array", "error"),
+    "array",
     [
-        (np.zeros((2, 1, 4, 4)), TypeError),
-        (np.array(["a"]), TypeError),
-        (np.array([{}]), ValueError),
-        (np.zeros((2, 4, 4), np.uint8), ValueError),
-        (np.zeros((0, 1, 4, 4), np.uint8), ValueError),
+        np.zeros((2, 1, 4, 4)),
+        np.zeros((2, 1, 4, 4), np.int8),
+        np.zeros((2, 1, 4, 4), np.dtype("V16")),
+        np.array(["a"]),
+        np.array([{}]),
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((0, 1, 4, 4), np.uint8),
     ],
 )
-def test_other_arrays_are_refused(array, error, tmp_path):
+def test_other_arrays_are_refused(array, tmp_path):
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(error, match=r"expected|convert"):
+    with pytest.raises(ValueError, match="expected"):
         mapped.read(tmp_path / "a.npy")
 
 

@@ -26,7 +26,12 @@ CODE = {"eval", "exec", "compile", "__import__"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 UNPACKS = {"extract", "extractall", "unpack_archive"}
 # A function, and the argument without which it would open a pickle.
-SAFE = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+SAFE = {
+    "torch.load": ("weights_only", True),
+    "numpy.load": ("allow_pickle", False),
+    "numpy.lib.format.read_array": ("allow_pickle", False),
+}
+OPENERS = ("torch.jit.load", "datasets.CIFAR10", "datasets.CIFAR100")  # of pickles, whatever they are given
 
 
 def shipped():
@@ -41,19 +46,35 @@ def shipped():
 
 def dangers(source):
     """What in the source could run what a file or a text says."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    known = {"np": "numpy"} | {
+        alias.asname or alias.name: f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+    def full(node):
+        """The name of what is used, as it was imported."""
+        head, dot, rest = ast.unparse(node).partition(".")
+        return (known.get(head, head) + dot + rest).removeprefix("builtins.")
+
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             yield from (name for name in names if name.split(".")[0] in PICKLES)
+        if isinstance(node, ast.Name | ast.Attribute) and full(node).endswith(OPENERS):
+            yield full(node)
         if not isinstance(node, ast.Call):
             continue
-        name, keywords = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+        name, keywords = full(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
         if name in CODE | SHELLS or name.split(".")[-1] in UNPACKS:
             yield name
-        option, value = SAFE.get(name.replace("numpy.", "np."), (None, None))
+        option, value = SAFE.get(name, (None, None))
         if option and getattr(keywords.get(option), "value", None) is not value:
             yield f"{name} without {option}={value}"
-        line = name.startswith("subprocess.") and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
+        command = [*node.args[:1], keywords.get("args")][0]
+        line = name.startswith("subprocess.") and isinstance(command, ast.Constant | ast.JoinedStr)
         if line or "shell" in keywords:
             yield f"{name} with a line for a shell"
 
@@ -81,6 +102,14 @@ def test_no_code_runs_what_a_file_says(name):
         "subprocess.run(f'ls {x}', check=True)",
         "subprocess.run(['ls'], shell=True, check=True)",
         "archive.extractall(folder)",
+        "from torch import load\nload(file)",
+        "import torch as t\nt.load(file)",
+        "torch.jit.load(file)",
+        "numpy.lib.format.read_array(file, allow_pickle=True)",
+        "import subprocess as sp\nsp.check_output('ls')",
+        "subprocess.run(args='ls', check=True)",
+        "builtins.eval(text)",
+        "kind = {'cifar10': datasets.CIFAR10}[name]",
     ],
 )
 def test_a_danger_is_found(source):

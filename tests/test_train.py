@@ -2,6 +2,7 @@ import math
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -536,3 +537,24 @@ def test_pick_device(monkeypatch):
 def test_an_epoch_reads_as_one_line():
     line = str(train.Epoch(3, 0.25, 0.5, 1e-3, 2.0))
     assert line == "epoch   3  train 0.250000  validation 0.500000  lr 1.00e-03    2.0 s"
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(train, "_train_epoch", None)
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(OSError, match="expected a folder that can be written to"):
+        train.fit(
+            models.build("dense", 2, channels=1, size=28), images, images, checkpoint=tmp_path / "file" / "run.pt"
+        )
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    model, file = models.build("dense", 2, channels=1, size=28), tmp_path / "run.pt"
+    train.fit(model, images, images, train.Settings(epochs=1), device="cpu", checkpoint=file)
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as small:
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match="expected an archive that is not compressed"):
+        train.fit(model, images, images, train.Settings(epochs=2), device="cpu", checkpoint=tmp_path / "small.pt")
