@@ -197,8 +197,8 @@ def sweep(file: Path) -> None:
 
 def check_writable(folder: Path) -> None:
     """Raise OSError if no file can be written to a folder, or to the one in which it would be made; leaves nothing."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:

@@ -15,7 +15,8 @@ from aelib import containers
 
 JPEG_SCANS = 100  # a progressive file of any common encoder has about ten
 JPEG2000_TILES, JPEG2000_LAYERS, JPEG2000_BLOCK = 1024, 64, 1024  # the last in values of the smallest code-block
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # stuffed bytes and markers without a segment left out
+# Those that have a segment, and the end mark; what a decoder takes for damaged data may be no way around a scan.
+_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 

@@ -63,7 +63,8 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     """
     dataset, architecture, latent_dim = recipes.parse(name)
     full, test = (data.load(dataset, part, source=source) for part in ("train", "test"))
-    files.check_writable(folder)
+    if (crew := distributed.launched()).first:
+        files.check_writable(folder)
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
     training, validation = full.split()
@@ -77,7 +78,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         checkpoint=runs / f"{name}.pt",
         progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
     )
-    crew, trained_on = distributed.launched(), next(model.parameters()).device
+    trained_on = next(model.parameters()).device
     machines = f"--nnodes {crew.count // crew.beside} " if crew.count > crew.beside else ""
     launcher = "python" if crew.alone else f"torchrun {machines}--nproc-per-node {crew.beside}"
     command = f"{launcher} -m aelib.pretrain {name}"

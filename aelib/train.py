@@ -133,10 +133,11 @@ def fit(
         parts["average"] = copy.deepcopy(model)
     origin: dict[str, Any] = {"settings": asdict(settings)}
     if checkpoint:
-        files.check_writable(checkpoint.parent)
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Epoch, target, asdict(Settings())) if found else []
+    if checkpoint and crew.first and len(history) < settings.epochs:
+        files.check_writable(checkpoint.parent)
     for group in optimizer.param_groups:  # the checkpoint may come from another kind of device
         group |= {"lr": peak, "capturable": on_gpu}
     images = _near(images, target)

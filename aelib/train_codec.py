@@ -62,7 +62,8 @@ def make(
     full = data.load(dataset, "train", source=source)
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
-    files.check_writable(folder)
+    if (crew := distributed.launched()).first:
+        files.check_writable(folder)
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])
@@ -85,7 +86,7 @@ def make(
     )
     if history is None:
         return None
-    trained_on, crew = next(model.parameters()).device, distributed.launched()
+    trained_on = next(model.parameters()).device
     codec = codecs.Learned.of(model.cpu(), training.images[:500])
     if not crew.first:
         return codec

@@ -135,10 +135,11 @@ def fit(
     origin = {"settings": asdict(settings), "design": learned.fields(model.design), "every": every}
     origin["began_with"] = began_with
     if checkpoint:
-        files.check_writable(checkpoint.parent)
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
     history = checkpoints.restore(found, parts, origin, Look, target) if found else []
+    if checkpoint and crew.first and (not history or history[-1].step < settings.steps):
+        files.check_writable(checkpoint.parent)
     before = history[-1].seconds if history else 0.0
     if any(side % model.design.stride for side in images.shape[2:]):  # others, in a file perhaps, are not copied
         images = im.padded(images, model.design.stride)

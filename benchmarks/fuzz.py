@@ -5,7 +5,7 @@ made extreme. A target may return or raise ValueError; anything else, more than 
 is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too. An input
 that takes more than a second is measured again, for a busy machine makes any of them wait: it is a finding if none of
 four measurements stays within the second, and else counts as measured again. A stopped run goes on at the part of a
-target where it was, as long as the code is the same.
+target where it was, as long as code, weights, results and packages are the same.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,6 +55,7 @@ from aelib import (
 
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
+PACKAGES = ("aelib", "torch", "numpy", "pillow")
 PART = 20_000  # inputs that are tried, and kept, together
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
@@ -350,9 +353,15 @@ def watched(name: str, count: int, seed: str) -> dict[str, Any]:
 
 @cache
 def code() -> str:
-    """Return a hash of the package's and this module's source, as they are when first asked for."""
-    sources = [*sorted((ROOT / "aelib").rglob("*.py")), Path(__file__)]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in sources)).hexdigest()[:16]
+    """Return a hash of what the targets do and begin with: source, weights, results, packages, when first asked."""
+    known = [Path(__file__), *(file for file in sorted((ROOT / "aelib").rglob("*")) if file.is_file())]
+    known = [file for file in [*known, *sorted((ROOT / "results").glob("*.json"))] if "__pycache__" not in file.parts]
+    parts = [hashlib.sha256(file.read_bytes()).digest() for file in known if file != RESULTS]
+    versions = [
+        sys.version,
+        *(version(name) for name in (*PACKAGES, "imagecodecs") if find_spec(name) or name == "pillow"),
+    ]
+    return hashlib.sha256(b"".join(parts) + repr(versions).encode()).hexdigest()[:16]
 
 
 def part(name: str, count: int, seed: str) -> dict[str, Any]:
@@ -410,7 +419,7 @@ def main() -> int:
             "seed": given.seed,
             "rows": rows,
         }
-        record.write(RESULTS, ("aelib", "torch", "numpy", "pillow"), content)
+        record.write(RESULTS, PACKAGES, content)
     return int(any(row["findings"] for row in rows))
 
 

@@ -113,14 +113,16 @@ def ladder_table() -> str:
 
 def spread(name: str, row: dict[str, Any]) -> str:
     """Return a sentence on what a network reaches that was trained with several seeds, or again with the same."""
-    said = f"{name} with {len(row['mean_psnr'])} seeds: {np.mean(row['mean_psnr']):.3f} dB"
+    said = f"{name} reaches {row['mean_psnr'][0]:.3f} dB"
     if "deviation" in row:
-        said += f", standard deviation {row['deviation']:.3f} dB"
-    if "again" in row:
         said += (
-            f"; the shipped one reaches {row['mean_psnr'][0]:.3f} dB, trained again with its seed {row['again']:.3f} dB"
+            f", with {len(row['mean_psnr'])} seeds {np.mean(row['mean_psnr']):.3f} dB on average, standard deviation "
         )
-    return f"{said}. A seed decides on the order of images and on flips, all begin with the same ordered network."
+        said += f"{row['deviation']:.3f} dB"
+    if "again" in row:
+        said += f"; trained again with its own seed {row['again']:.3f} dB"
+    start = zoo.card(name).recipe.get("start")
+    return f"{said}. {f'All begin with {start}; a' if start else 'A'} seed decides on what is drawn while training."
 
 
 def table() -> str:

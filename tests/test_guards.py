@@ -140,6 +140,15 @@ def test_a_thousand_scans_of_a_user_are_refused(file_format, photographs):
         files.read_photograph(stream[:end] + 1000 * stream[last:end] + stream[end:])
 
 
+def test_damaged_data_is_no_way_around_a_scan(photographs):
+    """A decoder skips two bytes where a false marker claims thousands."""
+    stream = progressive(photographs[0])
+    last = stream.rindex(b"\xff\xda")
+    hidden = b"\xff\x02\xff\xff" + 200 * stream[last:-2]
+    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 2"):
+        files.read_photograph(stream[:-2] + hidden + stream[-2:])
+
+
 def test_what_looks_like_scans_in_notes_or_behind_the_end_is_none(photographs):
     stream, many = progressive(photographs[0]), 200 * b"\xff\xda"
     comment = b"\xff\xfe" + struct.pack(">H", 2 + len(many)) + many

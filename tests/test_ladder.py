@@ -12,12 +12,13 @@ from aelib import zoo
 NAME = "mnist-conv-4"
 
 
-def trained_again(folder, seed, psnr):
+def trained_again(folder, seed, psnr, **other):
     folder.mkdir()
     for suffix in (".safetensors", ".tables.safetensors"):
         shutil.copy(zoo.WEIGHTS / f"{NAME}{suffix}", folder)
     content = json.loads((zoo.WEIGHTS / f"{NAME}.json").read_text(encoding="utf-8"))
     content["recipe"]["seed"], content["test"]["mean_psnr"] = seed, psnr
+    content["recipe"] |= other
     (folder / f"{NAME}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -31,8 +32,12 @@ def test_other_seeds_make_the_spread_and_the_same_one_stands_apart(tmp_path):
     assert found["mean_psnr"] == [shipped, shipped + 0.03, shipped - 0.03]
     assert found["deviation"] == pytest.approx(0.03)
     said = targets.spread(NAME, found)
-    assert f"{NAME} with 3 seeds: {shipped:.3f} dB, standard deviation 0.030 dB" in said
-    assert f"trained again with its seed {shipped + 0.5:.3f} dB" in said
+    assert f"with 3 seeds {shipped:.3f} dB on average, standard deviation 0.030 dB" in said
+    assert f"trained again with its own seed {shipped + 0.5:.3f} dB. A seed" in said
+    assert "All begin with cifar10-ordered-384" in targets.spread("cifar10-residual-32", found)
+    trained_again(tmp_path / "seed-3", 3, shipped, epochs=1)
+    with pytest.raises(ValueError, match=r"expected mnist-conv-4 in .*seed-3 to be of the shipped recipe"):
+        ladder.seeds(tmp_path)
 
 
 def test_without_other_trainings_there_is_no_spread(tmp_path):

@@ -63,7 +63,7 @@ def numbers_stored(value):
 
 def missing(notebook, stored=()):
     """The figures of the prose that nothing bears out. Those in per cent are not borne out by others, nor bear them."""
-    parts = re.findall(rf"({NUMBER}) ?(%)?", "\n".join(shown(notebook)))
+    parts = re.findall(rf"(?<![\w.,-])({NUMBER})(?!\w) ?(%)?", "\n".join(shown(notebook)))
     found = {unit: [float(number.replace(",", "")) for number, has in parts if has == unit] for unit in ("", "%")}
     asserted = list(numbers_asserted(notebook))
     found[""] += [*asserted, *stored]
@@ -80,8 +80,9 @@ def missing(notebook, stored=()):
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_every_figure_in_the_prose_is_shown_or_asserted(file):
     notebook = nbformat.read(file, as_version=4)
-    stored = json.loads((ROOT / "results" / "ladder.json").read_text(encoding="utf-8")) if "03" in file.stem else {}
-    assert set(missing(notebook, list(numbers_stored(stored)))) == set(EXEMPT.get(file.stem[:2], {}))
+    ladder = json.loads((ROOT / "results" / "ladder.json").read_text(encoding="utf-8"))["mean_psnr"]["cifar10"]
+    stored = list(numbers_stored(ladder)) if "03" in file.stem else []
+    assert set(missing(notebook, stored)) == set(EXEMPT.get(file.stem[:2], {}))
 
 
 @pytest.fixture
