@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -180,7 +181,11 @@ def main(arguments: list[str] | None = None) -> int:
         return int(any([sweep.run(some, passed, jobs=given.jobs) for some in rounds]))
     chosen = recipes.recipe(names[0])
     settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed)
-    make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
+    try:
+        make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
+    except (OSError, ValueError, ArithmeticError, RuntimeError) as error:
+        print(f"pretrain {names[0]}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

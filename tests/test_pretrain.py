@@ -207,3 +207,13 @@ def test_the_sample_does_not_stand_in_unasked(folders, monkeypatch):
 
 def unreachable(name, folder):
     raise OSError("no network today")
+
+
+@pytest.mark.parametrize("option", ["--runs", "--folder"])
+def test_a_folder_that_is_a_file_is_told_before_training(option, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(train, "_train_epoch", None)
+    places = {"--runs": tmp_path / "runs", "--folder": tmp_path / "folder", option: tmp_path / "file" / "x"}
+    given = ["mnist-conv-2", "--source", "sample", *(str(word) for pair in places.items() for word in pair)]
+    assert pretrain.main(given) == 1
+    assert capsys.readouterr().err.startswith("pretrain mnist-conv-2: expected a folder that can be written to, got")

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,3 +140,9 @@ def test_bjontegaard_names_the_interval_and_what_cannot_be_compared(point):
     assert against["mosaic", "autoencoder against AVIF"] == ["-", "too little in common", "-", "-"]
     _, *rows = cells(tables.bjontegaard(results, ["JPEG"], title="photographs", low=43))
     assert rows[1][2:] == ["-", "too little in common", "-", "-"]
+
+
+def test_what_counts_as_equal_is_more_than_other_seeds_change():
+    stored = json.loads((Path(__file__).parent.parent / "results" / "ladder.json").read_text(encoding="utf-8"))
+    assert stored["seeds"]
+    assert max(row["deviation"] for row in stored["seeds"].values()) < tables.TIE / 2
