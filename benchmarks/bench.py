@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import costs
 import entropy
@@ -147,6 +148,16 @@ def missing() -> dict[str, str]:
     return found
 
 
+@contextlib.contextmanager
+def _kept_going(what: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Note what broke off, so that it does not lose the rest."""
+    try:
+        yield
+    except Exception as error:
+        left_out[what] = f"{what} broke off: {type(error).__name__}"
+        traceback.print_exc()
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -158,22 +169,23 @@ def main() -> None:
             continue
         shortened = {"AELIB_FAST": "1", "AELIB_SOURCE": "sample"} if section is notebook_rows else {}
         os.environ.update(shortened)
-        try:
+        with _kept_going(section.__name__, left_out):
             for row in section(small):
                 rows.append(asdict(row))
                 print(row, flush=True)
-        except Exception as error:  # one broken section must not lose the others
-            left_out[section.__name__] = f"{section.__name__} broke off: {type(error).__name__}"
-            traceback.print_exc()
         for name in shortened:
             del os.environ[name]
+    slopes: list[dict[str, Any]] = []
+    with _kept_going("slopes", left_out):
+        for one in costs.growth(counts=(8, 16)) if small else costs.growth():
+            slopes.append(one)
+            print(f"{one['work']}: grows as {one['size']} to the power of {one['slope']}", flush=True)
+    largest: dict[str, list[dict[str, Any]]] = {}
+    with _kept_going("largest costs", left_out):
+        largest = profiles.measure(64 if small else 1000)
+        for work, found in largest.items():
+            print(f"{work}:", ", ".join(f"{cost['name']} {cost['percent']} %" for cost in found))
     print(*left_out.values(), sep="\n")
-    slopes = costs.growth(counts=(8, 16)) if small else costs.growth()
-    for one in slopes:
-        print(f"{one['work']}: grows as {one['size']} to the power of {one['slope']}", flush=True)
-    largest = profiles.measure(64 if small else 1000)
-    for work, found in largest.items():
-        print(f"{work}:", ", ".join(f"{cost['name']} {cost['percent']} %" for cost in found))
     load.append(psutil.getloadavg()[0])
     content = {
         "source": data.load("cifar10", "test").source,

@@ -21,6 +21,7 @@ from torch import Tensor
 from aelib import codecs, data, metrics, models, train, zoo
 from aelib import images as im
 from aelib.codecs import Codec
+from aelib.codecs.base import MAX_PIXELS
 
 EVERYTHING = "from aelib import benchmark, codecs, data, latent, learned, metrics, models, plots, train, widgets, zoo"
 COUNTS, SIDES = (64, 256, 1024), (64, 128, 256, 512, 1024)
@@ -78,7 +79,7 @@ def _both_ways(codec: Codec, images: Tensor) -> dict[str, float]:
     streams = codec.encode(images)
     return {
         "encoding": entropy.seconds(lambda: codec.encode(images)),
-        "decoding": entropy.seconds(lambda: codec.decode(streams)),
+        "decoding": entropy.seconds(lambda: codec.decode(streams, max_pixels=MAX_PIXELS)),
     }
 
 

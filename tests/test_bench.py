@@ -213,17 +213,24 @@ def test_a_small_run_measures_every_section_and_writes_nothing(monkeypatch, caps
     monkeypatch.setattr(bench, "missing", lambda: {"coder_rows": "constriction is not installed"})
     monkeypatch.setattr(bench, "SECTIONS", (broken, section, left_out))
     monkeypatch.setattr(bench.costs, "growth", lambda counts: [])
-    monkeypatch.setattr(bench.profiles, "measure", lambda count: {})
+    monkeypatch.setattr(bench.profiles, "measure", None)
     monkeypatch.setattr(bench.record, "write", None)
     monkeypatch.setattr(sys, "argv", ["bench.py", "--small"])
     bench.main()
     said = capsys.readouterr().out
     assert "import: small True" in said
     assert said.count("RUN") == 1
-    assert "broke off: TypeError" in said
+    assert "memory_rows broke off: TypeError" in said
+    assert "largest costs broke off: TypeError" in said
     written = []
     monkeypatch.setattr(bench.costs, "growth", lambda: [])
     monkeypatch.setattr(bench.record, "write", lambda file, packages, content, where: written.append(content))
     monkeypatch.setattr(sys, "argv", ["bench.py"])
     bench.main()
     assert json.loads(json.dumps(written))[0]["rows"][0]["ratio"] == 0.5
+
+
+def test_pictures_are_timed_beyond_what_decodes_unasked(monkeypatch):
+    monkeypatch.setattr(costs.entropy, "seconds", lambda work: len(work()))
+    picture = torch.zeros(1, 3, 512, 512, dtype=torch.uint8)
+    assert costs._both_ways(zoo.load_learned("cifar10", 0), picture) == {"encoding": 1, "decoding": 1}
