@@ -56,6 +56,7 @@ from aelib import (
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
 PACKAGES = ("aelib", "torch", "numpy", "pillow")
+CURVES, SIZES = "cifar10-*.json", "ladder.json"  # results that are seeds
 PART = 20_000  # inputs that are tried, and kept, together
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
@@ -66,9 +67,9 @@ EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xf
 Target = tuple[list[bytes], Callable[[bytes], object]]
 
 
-def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = True) -> Target:
-    """Return streams of a codec and what decodes one and finds its payload."""
-    images = data.load("cifar10" if channels == 3 else "mnist", "test", source="sample").images[:3]
+def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = True, side: int | None = None) -> Target:
+    """Return streams of a codec, of pictures of `side` rows and columns, and what decodes one and finds its payload."""
+    images = data.load("cifar10" if channels == 3 else "mnist", "test", source="sample").images[:3, :, :side, :side]
 
     def decode(stream: bytes) -> None:
         try:
@@ -76,7 +77,7 @@ def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = Tru
         finally:
             codec.payload(stream)
 
-    others = (images[:1, :, :9, :13], images[:1].repeat(1, 1, 3, 3)) if any_size else ()
+    others = (images[:1, :, :9, :13], images[:1].repeat(1, 1, 2, 2)) if any_size else ()
     return [stream for own in (images, *others) for stream in codec.encode(own)], decode
 
 
@@ -195,9 +196,9 @@ def beginning() -> Target:
 def targets() -> dict[str, Callable[[], Target]]:
     """Return all targets by name, those that take longest first; made only in the process that needs them."""
     made: dict[str, Callable[[], Target]] = {
-        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3)),
+        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3), side=16),
         "learned weights": lambda: weights("mnist-learned", ".safetensors", "sha256"),
-        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1),
+        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1, side=16),
         "jpeg": lambda: codec_target(codecs.Jpeg(30)),
         "webp": lambda: codec_target(codecs.WebP(30)),
         "avif": lambda: codec_target(codecs.Avif(30)),
@@ -214,8 +215,8 @@ def targets() -> dict[str, Callable[[], Target]]:
         "tables": lambda: weights("mnist-conv-4", ".tables.safetensors", "tables_sha256"),
         "learned card": learned_cards,
         "any learned": any_learned,
-        "results": lambda: file_target([_smallest("cifar10-*.json")], benchmark.read, "some.json"),
-        "sizes": lambda: file_target([_smallest("ladder.json")], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
+        "results": lambda: file_target([_smallest(CURVES)], benchmark.read, "some.json"),
+        "sizes": lambda: file_target([_smallest(SIZES)], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
         "checkpoint": checkpoint,
         "cached data": cached_data,
         "mapped": mapped_images,
@@ -354,9 +355,9 @@ def watched(name: str, count: int, seed: str) -> dict[str, Any]:
 @cache
 def code() -> str:
     """Return a hash of what the targets do and begin with: source, weights, results, packages, when first asked."""
-    known = [Path(__file__), *(file for file in sorted((ROOT / "aelib").rglob("*")) if file.is_file())]
-    known = [file for file in [*known, *sorted((ROOT / "results").glob("*.json"))] if "__pycache__" not in file.parts]
-    parts = [hashlib.sha256(file.read_bytes()).digest() for file in known if file != RESULTS]
+    results = [file for pattern in (CURVES, SIZES) for file in sorted((ROOT / "results").glob(pattern))]
+    known = [Path(__file__), *(file for file in sorted((ROOT / "aelib").rglob("*")) if file.is_file()), *results]
+    parts = [hashlib.sha256(file.read_bytes()).digest() for file in known if "__pycache__" not in file.parts]
     versions = [
         sys.version,
         *(version(name) for name in (*PACKAGES, "imagecodecs") if find_spec(name) or name == "pillow"),
@@ -396,7 +397,7 @@ def main() -> int:
         parser.error(f"expected targets out of {list(targets())}, got {sorted(unknown)}")
     names = given.targets or list(targets())
     rows = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()) as pool:
         waiting = {
             name: [
                 pool.submit(part, name, min(PART, given.inputs - done), f"{given.seed}-{done}")
