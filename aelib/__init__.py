@@ -3,10 +3,10 @@
 The modules stand in layers; each imports only from layers above it, or from a neighbour that stands before it:
 
 ====  ===================================================================================
-0     images, containers, guards, files, range_coder, entropy, losses, cards, distributed,
+0     images, containers, guards, files, range_coder, entropy, losses, distributed,
       capture, schedule, sweep, mapped
 1     sources, data, bottleneck, residual, models, prior, exact, learned, search,
-      checkpoints, metrics, curves, augment
+      checkpoints, metrics, curves, augment, cards
 2     train, train_rate, latent, quantise, codecs
 3     zoo, benchmark, ladders, recipes
 4     pretrain, train_codec, plots, tables, __main__

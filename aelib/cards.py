@@ -1,9 +1,14 @@
-"""The card that says what a set of weights is and reaches."""
+"""The cards that say what each set of weights is and reaches, and which there are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+from aelib import files
+
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Card:
         Wall-clock time of training.
     sha256, tables_sha256 : str
         Of the weight file, and of the file of the quantiser's steps and tables.
+    prefixes : dict
+        Of an ordered network: ``mean_psnr`` and ``pca_mean_psnr`` by number of latents, where only so many are kept.
     """
 
     name: str
@@ -56,3 +63,95 @@ class Card:
     seconds: float
     sha256: str = ""
     tables_sha256: str = ""
+    prefixes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for length, figures in self.prefixes.items():
+            if not length.isdecimal() or not {"mean_psnr", "pca_mean_psnr"} <= figures.keys():
+                raise ValueError(f"expected mean_psnr and pca_mean_psnr of a prefix, got {length!r}: {figures}")
+
+    def first(self, length: int) -> Card:
+        """Return the card of the network with its first `length` latents alone; ValueError if that was not measured."""
+        if length == self.latent_dim:
+            return self
+        if (figures := self.prefixes.get(f"{length}")) is None:
+            measured = [*self.prefixes, f"{self.latent_dim}"]
+            raise ValueError(f"expected one of {', '.join(measured)} latents of {self.name}, got {length}")
+        return replace(
+            self,
+            name=f"{self.dataset}-{self.architecture}-{length}",
+            latent_dim=length,
+            test={"images": self.test["images"], "mean_psnr": figures["mean_psnr"]},
+            pca_mean_psnr=figures["pca_mean_psnr"],
+        )
+
+
+def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
+    """Return the name of weights.
+
+    >>> model_name("cifar10", "conv", 64)
+    'cifar10-conv-64'
+    """
+    return f"{dataset}-{architecture}-{latent_dim}"
+
+
+def names(dataset: str = "*", architecture: str = "*", *, folder: Path = WEIGHTS) -> list[str]:
+    """Return the names of all shipped weights, or of one data set's or architecture's, by rising K."""
+    files = folder.glob(f"{dataset}-{architecture}-*.json")
+    found = [file.stem for file in files if file.stem.rsplit("-", 1)[1].isdecimal()]
+    return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], int(name.rsplit("-", 1)[1])))
+
+
+def sizes(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[int]:
+    """Return the bottleneck sizes K that are shipped for a data set and an architecture, rising."""
+    return [int(name.rsplit("-", 1)[1]) for name in names(dataset, architecture, folder=folder)]
+
+
+def offered(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[int]:
+    """Return the K to choose from, rising: shipped sizes, and lengths to which an ordered network can be cut.
+
+    >>> sizes("cifar10", "ordered"), offered("cifar10", "ordered")[-3:]
+    ([384], [128, 256, 384])
+    """
+    found = [card(name, folder=folder) for name in names(dataset, architecture, folder=folder)]
+    return sorted({length for one in found for length in (one.latent_dim, *map(int, one.prefixes))})
+
+
+def card(name: str, *, folder: Path = WEIGHTS) -> Card:
+    """Return the card of the weights `name`, or of the first K latents of an ordered network.
+
+    Raises
+    ------
+    ValueError
+        There are no such weights (the message lists those there are), or the card is damaged.
+
+    Examples
+    --------
+    >>> card("cifar10-ordered-64").latent_dim
+    64
+    """
+    stem = holder(name, folder=folder)
+    file = folder / f"{stem}.json"
+    try:
+        facts = Card(**files.read_json(file))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
+    return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
+
+
+def holder(name: str, *, folder: Path = WEIGHTS) -> str:
+    """Return the name of the files that hold the weights `name`: its own, or those of the ordered network it is cut of.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
+    family, _, length = name.rpartition("-")
+    known = names(folder=folder)
+    if name in known:
+        return name
+    related = [other for other in known if other.startswith(f"{family}-")]
+    if related and family.endswith("-ordered") and length.isdecimal():
+        return related[-1]
+    raise ValueError(f"expected the name of shipped weights, {', '.join(related or known)}, got {name!r}")

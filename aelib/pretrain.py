@@ -87,7 +87,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     command += f" --seed {settings.seed}" if settings.seed else ""
     command += f" --source {source}" if source else ""
     shipped = zoo.rounded(model)
-    linear = latent.fit_image_pca(training.images, latent_dim).reconstruct(test.images, latent_dim)
+    pca = latent.fit_image_pca(training.images, latent_dim)
     before_rounding = metrics.psnr(test.images, models.reconstruct(model, test.images)).mean()
     facts = zoo.Card(
         name=name,
@@ -98,7 +98,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         size=size,
         parameters=sum(p.numel() for p in model.parameters()),
         test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
-        pca_mean_psnr=round(float(metrics.psnr(test.images, linear).mean()), 4),
+        pca_mean_psnr=mean_psnr(test, pca.reconstruct(test.images, latent_dim)),
         recipe={
             **asdict(settings),
             "batch_size": settings.batch_size * crew.count,
@@ -117,11 +117,27 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         },
         hardware=train.hardware(trained_on, crew),
         seconds=round(sum(epoch.seconds for epoch in history), 1),
+        prefixes=prefixes(shipped, pca, test) if architecture == "ordered" else {},
     )
     if crew.first:
         zoo.save(shipped, quantise.fit(shipped, training.images), facts, folder=folder)
         print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
+
+
+def mean_psnr(test: data.Dataset, restored: Tensor) -> float:
+    """Return the mean PSNR in dB of restored test images as a card has it."""
+    return round(float(metrics.psnr(test.images, restored).mean()), 4)
+
+
+def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset) -> dict[str, dict[str, float]]:
+    """Return a card's figures of the first latents of a model alone, at each size that has a dedicated network."""
+    latents, found = models.codes(model, test.images), {}
+    for length in [size for size in recipes.SIZES[f"{test.name}-residual"] if size < model.latent_dim]:
+        restored = models.pictures(model, residual.prefix(latents, length))
+        linear = pca.reconstruct(test.images, length)
+        found[f"{length}"] = {"mean_psnr": mean_psnr(test, restored), "pca_mean_psnr": mean_psnr(test, linear)}
+    return found
 
 
 def quality(model: models.Autoencoder, test: data.Dataset) -> dict[str, float]:
@@ -130,7 +146,7 @@ def quality(model: models.Autoencoder, test: data.Dataset) -> dict[str, float]:
     return {
         "images": len(test),
         "mse": round(float(metrics.mse(test.images, restored).mean()), 7),
-        "mean_psnr": round(float(metrics.psnr(test.images, restored).mean()), 4),
+        "mean_psnr": mean_psnr(test, restored),
         "pooled_psnr": round(metrics.pooled_psnr(test.images, restored), 4),
         "ssim": round(float(metrics.ssim(test.images, restored).mean()), 5),
     }

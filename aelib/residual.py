@@ -220,14 +220,16 @@ def prefix(latents: Tensor, length: int) -> Tensor:
     return F.pad(latents[:, :length], (0, latents.shape[1] - length))
 
 
-def shortened(parent: Autoencoder, latent_dim: int) -> ResidualAutoencoder:
-    """Return a residual autoencoder that does with K = `latent_dim` latents what `parent` does with its first K."""
+def shortened(
+    parent: Autoencoder, latent_dim: int, kind: type[ResidualAutoencoder] = ResidualAutoencoder
+) -> ResidualAutoencoder:
+    """Return an autoencoder that does with K = `latent_dim` latents what `parent` does with its first K."""
     if not isinstance(parent, OrderedAutoencoder) or latent_dim > parent.latent_dim:
         raise ValueError(
             f"expected an ordered autoencoder with {latent_dim} or more latents, got {type(parent).__name__} "
             f"with {parent.latent_dim}"
         )
-    model = ResidualAutoencoder(latent_dim, parent.channels, parent.size)
+    model = kind(latent_dim, parent.channels, parent.size)
     state = copy.deepcopy(parent.state_dict())
     last = f"encoder.{len(parent.encoder) - 1}"
     for name in (f"{last}.weight", f"{last}.bias"):

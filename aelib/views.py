@@ -129,7 +129,7 @@ def render(choice: Choice) -> View:
     shared, whole = (jpeg_beside(choice, accounting) for accounting in ("shared", "file"))
     error = ((own.pictures.int() - reference.int()).abs() * ERROR_GAIN).clamp(max=255).to(torch.uint8)
     raw, size = reference[0].numel(), choice.latent_dim
-    facts = zoo.card(zoo.model_name(choice.dataset, choice.architecture, size))
+    facts = zoo.card(name := zoo.model_name(choice.dataset, choice.architecture, size))
     title = f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder, K = {size}"
     bits = 8 * (own.point[0] - 1) / size  # one byte tells the quality
     caption = (
@@ -140,6 +140,8 @@ def render(choice: Choice) -> View:
         f"All {facts.test['images']:,} test images, float latents: PSNR {facts.test['mean_psnr']:.2f} dB; "
         f"PCA with K = {size}: {facts.pca_mean_psnr:.2f} dB."
     )
+    if (holder := zoo.holder(name)) != name:
+        caption += f" These are the first {size} of the {zoo.card(holder).latent_dim} numbers of one network."
     rows = (
         Row("original", f"{raw:,} bytes", _strip(reference)),
         Row("autoencoder", f"K = {size}", _strip(own.pictures), _cells(own)),
@@ -161,7 +163,7 @@ def _cells(one: Coded) -> tuple[str, ...]:
 @lru_cache(maxsize=512)
 def points(choice: Choice) -> dict[str, list[tuple[float, float]]]:
     """Return what the curves show of the images on screen, points (mean bytes, mean PSNR in dB)."""
-    sizes = zoo.sizes(choice.dataset, choice.architecture)
+    sizes = zoo.offered(choice.dataset, choice.architecture)
     ladders = jpegs(choice.dataset, choice.group, choice.count)
     return {
         "every K": [coded(replace(choice, latent_dim=size)).point for size in sizes],
@@ -188,7 +190,7 @@ def _every_quality(choice: Choice) -> list[tuple[float, float]]:
 def strip(choice: Choice) -> bytes:
     """Return a PNG of the originals and of what is decoded of them at every shipped size, labelled."""
     rows = {"original": originals(choice.dataset, choice.group, choice.count)}
-    for size in zoo.sizes(choice.dataset, choice.architecture):
+    for size in zoo.offered(choice.dataset, choice.architecture):
         one = coded(replace(choice, latent_dim=size))
         rows[f"K = {size}\n{one.point[0]:.0f} B\n{one.point[1]:.2f} dB"] = one.pictures
     axes = plots.picture_rows(rows, zoom=0.8)

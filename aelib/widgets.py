@@ -16,7 +16,7 @@ _WIDE = {"width": "520px", "max_width": "100%"}
 
 def families() -> list[tuple[str, str]]:
     """Return the data sets and networks that the slider offers: all with more than one shipped size."""
-    return [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.sizes(kind, net)) > 1]
+    return [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.offered(kind, net)) > 1]
 
 
 class BottleneckExplorer(ipywidgets.VBox):
@@ -61,7 +61,7 @@ class BottleneckExplorer(ipywidgets.VBox):
         self.group = ipywidgets.Dropdown(
             options=[MIXED, *data.CLASSES[dataset]], description="Images", layout={"width": "240px"}
         )
-        sizes = zoo.sizes(dataset, architecture)
+        sizes = zoo.offered(dataset, architecture)
         self.size = ipywidgets.SelectionSlider(
             options=sizes, value=sizes[0], description="Numbers K", continuous_update=True, layout=_WIDE
         )
@@ -99,7 +99,7 @@ class BottleneckExplorer(ipywidgets.VBox):
 
     def _offer(self, _change: object = None) -> None:
         """Offer the sizes and classes of the new choice, keep what is nearest to the old one, and show once."""
-        sizes = zoo.sizes(self.dataset.value, self.architecture.value)
+        sizes = zoo.offered(self.dataset.value, self.architecture.value)
         self.size.disabled = not sizes
         if not sizes:
             self._show()

@@ -1,4 +1,4 @@
-"""Pretrained weights: list, load, save, and the card that says what each one is and reaches."""
+"""Pretrained weights: load and save; with what `aelib.cards` has, the list and the card of each."""
 
 from __future__ import annotations
 
@@ -16,56 +16,22 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from aelib import entropy, files, learned, models
+from aelib.cards import WEIGHTS as WEIGHTS
 from aelib.cards import Card as Card
+from aelib.cards import card as card
+from aelib.cards import holder as holder
+from aelib.cards import model_name as model_name
+from aelib.cards import names as names
+from aelib.cards import offered as offered
+from aelib.cards import sizes as sizes
 from aelib.codecs import Autoencoder, Learned
 from aelib.models import ARCHITECTURES, build
 from aelib.quantise import Quantiser
-
-WEIGHTS = Path(__file__).parent / "weights"
-
-
-def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
-    """Return the name of weights.
-
-    >>> model_name("cifar10", "conv", 64)
-    'cifar10-conv-64'
-    """
-    return f"{dataset}-{architecture}-{latent_dim}"
-
-
-def names(dataset: str = "*", architecture: str = "*", *, folder: Path = WEIGHTS) -> list[str]:
-    """Return the names of all shipped weights, or of one data set's or architecture's, by rising K."""
-    files = folder.glob(f"{dataset}-{architecture}-*.json")
-    found = [file.stem for file in files if file.stem.rsplit("-", 1)[1].isdecimal()]
-    return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], int(name.rsplit("-", 1)[1])))
-
-
-def sizes(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[int]:
-    """Return the bottleneck sizes K that are shipped for a data set and an architecture, rising."""
-    return [int(name.rsplit("-", 1)[1]) for name in names(dataset, architecture, folder=folder)]
-
-
-def card(name: str, *, folder: Path = WEIGHTS) -> Card:
-    """Return the card of the weights `name`.
-
-    Raises
-    ------
-    ValueError
-        There are no such weights (the message lists those there are), or the card is damaged.
-    """
-    if name not in names(folder=folder):
-        family = name.rsplit("-", 1)[0]
-        listed = [known for known in names(folder=folder) if known.startswith(f"{family}-")] or names(folder=folder)
-        raise ValueError(f"expected the name of shipped weights, {', '.join(listed)}, got {name!r}")
-    file = folder / f"{name}.json"
-    try:
-        return Card(**files.read_json(file))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
+from aelib.residual import OrderedAutoencoder, shortened
 
 
 def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
-    """Return the pretrained model `name` in eval mode, on the CPU, in float32.
+    """Return the pretrained model `name` in eval mode, on the CPU, in float32, cut where it is a prefix of another.
 
     Raises
     ------
@@ -77,8 +43,8 @@ def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
     >>> load("cifar10-conv-64").latent_dim
     64
     """
-    facts = card(name, folder=folder)
-    file = folder / f"{name}.safetensors"
+    latent_dim, stem = card(name, folder=folder).latent_dim, holder(name, folder=folder)
+    facts, file = card(stem, folder=folder), folder / f"{stem}.safetensors"
     try:
         stored = file.read_bytes()
     except OSError as error:
@@ -92,6 +58,8 @@ def load(name: str, *, folder: Path = WEIGHTS) -> models.Autoencoder:
         model.load_state_dict(tensors, assign=True)
     except Exception as error:  # a foreign card or tensors of other shapes raise many kinds
         raise ValueError(f"expected the weights of {name} in {file}, got {error}") from error
+    if stem != name:
+        model = shortened(model, latent_dim, OrderedAutoencoder)
     return model.eval()
 
 
@@ -127,9 +95,8 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     """
     if name in learned.DESIGNS:
         return load_learned(name, quality, folder=folder)
-    model = load(name, folder=folder)
-    file = folder / f"{name}.tables.safetensors"
-    expected = card(name, folder=folder).tables_sha256
+    model, stem = load(name, folder=folder), holder(name, folder=folder)
+    file, expected = folder / f"{stem}.tables.safetensors", card(stem, folder=folder).tables_sha256
     try:
         content = file.read_bytes()
         if (got := hashlib.sha256(content).hexdigest()) != expected:
@@ -137,6 +104,7 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
         stored = {key: value.numpy() for key, value in load_tensors(content).items()}
         tables = entropy.Tables(*(stored[key].astype(np.int64) for key in ("lows", "counts", "frequencies")))
         quantiser = Quantiser(stored["steps"], tables)
+        quantiser = quantiser if stem == name else quantiser.first(model.latent_dim)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]

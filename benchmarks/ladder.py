@@ -1,8 +1,8 @@
 """Quality by bottleneck size, for ``results/ladder.json``: ``python benchmarks/ladder.py``.
 
-Most is gathered from the weight cards. What the prefixes of the ordered models and refined latents reach is measured
-here, on the full test sets. The spread between seeds is that of the cards that ``python -m aelib.pretrain NAME --seed S
---folder runs/seed-S --runs runs/seed-S`` wrote.
+Most is gathered from the weight cards. What refined latents reach is measured here, on the full test sets. The spread
+between seeds is that of the cards that ``python -m aelib.pretrain NAME --seed S --folder runs/seed-S --runs
+runs/seed-S`` wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import record
 
-from aelib import data, metrics, models, residual, zoo
+from aelib import data, metrics, models, zoo
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "ladder.json"
@@ -37,20 +37,6 @@ def cards(dataset: str) -> dict[str, dict[str, float]]:
         if card.architecture in METHODS:
             found[card.architecture][str(card.latent_dim)] = card.test["mean_psnr"]
     return {method: row for method, row in found.items() if row}
-
-
-def prefixes(name: str, sizes: list[int]) -> dict[str, float]:
-    """Return mean PSNR in dB of an ordered model from the first K latents alone, by K."""
-    model, test = zoo.load(name), data.load(name.split("-")[0], "test")
-    if test.source == "sample":
-        raise ConnectionError("expected the full test sets, got the bundled sample")
-    latents = models.codes(model, test.images)
-    return {
-        str(size): round(
-            float(metrics.psnr(test.images, models.pictures(model, residual.prefix(latents, size))).mean()), 4
-        )
-        for size in sizes
-    }
 
 
 def refined(name: str) -> float:
@@ -102,8 +88,9 @@ def main() -> None:
                 row = rows.setdefault("residual, refined", {})
                 row[str(card.latent_dim)] = closer[card.name]["mean_psnr"]
         for name in zoo.names(dataset, "ordered"):
-            sizes = [size for size in map(int, rows["PCA"]) if size <= zoo.card(name).latent_dim]
-            rows["ordered"] = prefixes(name, sizes)
+            whole = zoo.card(name)
+            rows["ordered"] = {length: figures["mean_psnr"] for length, figures in whole.prefixes.items()}
+            rows["ordered"][str(whole.latent_dim)] = whole.test["mean_psnr"]
         if dataset == "cifar10":
             rows[PUBLISHED["name"]] = PUBLISHED["mean_psnr"]
         for label, row in rows.items():

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from aelib import data, metrics, models, pretrain, quantise, recipes, train, zoo
+from aelib import data, latent, metrics, models, pretrain, quantise, recipes, residual, train, zoo
 
 SETTINGS = train.Settings(epochs=2, batch_size=64, learning_rate=4e-3)
 
@@ -142,6 +142,13 @@ def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples,
     assert torch.equal(model.encoder[-1].weight, parent.encoder[-1].weight[:8])
     card = pretrain.make("mnist-residual-8", settings, source="sample", **folders)
     assert card.recipe["start"] == "mnist-ordered-64"
+    assert card.prefixes == {}
+    test, whole = samples["mnist", "test"].take(slice(80)), zoo.card("mnist-ordered-64", folder=folders["folder"])
+    assert list(whole.prefixes) == ["2", "4", "8", "16", "32"]
+    short = models.pictures(parent, residual.prefix(models.codes(parent, test.images), 8))
+    assert whole.prefixes["8"]["mean_psnr"] == pretrain.mean_psnr(test, short)
+    linear = latent.fit_image_pca(samples["mnist", "train"].take(slice(80)).split()[0].images, 64)
+    assert whole.prefixes["8"]["pca_mean_psnr"] == pretrain.mean_psnr(test, linear.reconstruct(test.images, 8))
 
 
 def test_parents_are_trained_before_their_children(commands, folders, monkeypatch):

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses", "cards"], 0),
+    **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0),
     **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned", "search"], 1),
-    **dict.fromkeys(["augment"], 1),
+    **dict.fromkeys(["augment", "cards"], 1),
     **dict.fromkeys(["train", "train_rate", "quantise", "codecs", "latent"], 2),
     **dict.fromkeys(["zoo", "benchmark", "ladders", "recipes"], 3),
     **dict.fromkeys(["pretrain", "train_codec", "plots", "tables", "__main__"], 4),

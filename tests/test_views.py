@@ -278,11 +278,18 @@ def test_the_rows_are_the_pictures(choice, images_of):
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
 def test_the_title_names_data_network_and_size(dataset, architecture):
-    size = zoo.sizes(dataset, architecture)[-1]
+    size = zoo.offered(dataset, architecture)[-1]
     names = {"mnist": "MNIST", "cifar10": "CIFAR-10", "conv": "convolutional", "dense": "fully connected"}
     names |= {"residual": "residual", "ordered": "ordered"}
     title = views.render(Choice(dataset, architecture, size, count=1)).title
     assert title == f"{names[dataset]}, {names[architecture]} autoencoder, K = {size}"
+
+
+def test_a_prefix_says_of_how_many_numbers_it_is_the_first():
+    said = "These are the first 16 of the 64 numbers of one network."
+    assert said in views.render(Choice("mnist", "ordered", 16, count=1)).caption
+    for whole in (Choice("mnist", "ordered", 64, count=1), Choice("mnist", "residual", 16, count=1)):
+        assert "These are the first" not in views.render(whole).caption
 
 
 def test_equal_choices_share_one_view_and_no_memory_grows_without_end():
@@ -305,7 +312,7 @@ def test_points_of_the_autoencoder_are_the_rulers(choice, images_of):
         _, point = ruler(own, images_of(choice))
         return point.rate_shared.mean * PIXELS[choice.dataset] / 8, point.psnr.mean
 
-    found, sizes = views.points(choice), zoo.sizes(choice.dataset, choice.architecture)
+    found, sizes = views.points(choice), zoo.offered(choice.dataset, choice.architecture)
     expected = {
         "every K": [measured(size, choice.quality) for size in sizes],
         "every quality": [measured(choice.latent_dim, quality) for quality in range(8)],
@@ -348,7 +355,7 @@ def test_the_strip_shows_every_size(choice, monkeypatch, images_of):
     (rows,) = drawn
     images = images_of(choice)
     assert torch.equal(rows.pop("original"), images)
-    sizes = zoo.sizes(choice.dataset, choice.architecture)
+    sizes = zoo.offered(choice.dataset, choice.architecture)
     for size, (label, pictures) in zip(sizes, rows.items(), strict=True):
         own = Choice(choice.dataset, choice.architecture, size, choice.quality, choice.group, choice.count)
         restored, point = ruler(own, images)

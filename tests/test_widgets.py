@@ -18,7 +18,7 @@ from aelib import data, recipes, views, widgets, zoo
 from aelib.ladders import MIXED
 from aelib.views import Choice
 
-FAMILIES = [tuple(family.split("-")) for family, sizes in recipes.SIZES.items() if len(sizes) > 1]
+FAMILIES = [tuple(family.split("-")) for family in recipes.SIZES]
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def test_every_size_of_every_family(explorer):
     seen = set()
     for dataset, architecture in FAMILIES:
         explorer.dataset.value, explorer.architecture.value = dataset, architecture
-        assert list(explorer.size.options) == zoo.sizes(dataset, architecture)
+        assert list(explorer.size.options) == zoo.offered(dataset, architecture)
         for size in explorer.size.options:
             explorer.size.value = size
             check(explorer, Choice(dataset, architecture, size, count=2))
             seen.add(shown(explorer))
-    assert len(seen) == sum(len(zoo.sizes(*family)) for family in FAMILIES)
+    assert len(seen) == sum(len(zoo.offered(*family)) for family in FAMILIES)
 
 
 def test_the_buttons_offer_every_family(explorer):
@@ -84,7 +84,7 @@ def test_every_quality(explorer):
 
 @pytest.mark.parametrize(("dataset", "architecture"), FAMILIES)
 def test_it_opens_on_what_was_asked_for(dataset, architecture):
-    sizes = zoo.sizes(dataset, architecture)
+    sizes = zoo.offered(dataset, architecture)
     explorer = widgets.BottleneckExplorer(dataset, architecture, count=2)
     check(explorer, Choice(dataset, architecture, sizes[0], count=2))
     assert (explorer.play.min, explorer.play.max) == (0, len(sizes) - 1)
@@ -98,7 +98,7 @@ def test_the_browser_moves_the_controls_by_index(explorer):
     explorer.size.set_state({"index": 4})
     explorer.group.set_state({"index": 9})
     explorer.quality.set_state({"value": 2})
-    check(explorer, Choice("cifar10", "conv", zoo.sizes("cifar10", "conv")[4], 2, "ship", 2))
+    check(explorer, Choice("cifar10", "conv", zoo.offered("cifar10", "conv")[4], 2, "ship", 2))
 
 
 def test_play_sweeps_the_sizes_that_there_are(explorer):
@@ -111,7 +111,7 @@ def test_play_sweeps_the_sizes_that_there_are(explorer):
 def test_another_choice_keeps_what_it_can(explorer):
     explorer.size.value, explorer.quality.value, explorer.group.value = 128, 3, "frog"
     explorer.architecture.value = "dense"
-    nearest = min(zoo.sizes("cifar10", "dense"), key=lambda size: abs(size - 128))
+    nearest = min(zoo.offered("cifar10", "dense"), key=lambda size: abs(size - 128))
     check(explorer, Choice("cifar10", "dense", nearest, 3, "frog", 2))
     explorer.dataset.value = "mnist"
     check(explorer, Choice("mnist", "dense", nearest, 3, MIXED, 2))  # no frogs there
@@ -123,11 +123,11 @@ def test_the_slider_never_stands_beyond_its_end(explorer):
     explorer.size.observe(lambda _: stood.append((explorer.size.index, len(explorer.size._options_labels))), "index")
     explorer.size.observe(lambda change: stood.append((explorer.size.index, len(change.new))), "_options_labels")
     for dataset, architecture in FAMILIES:
-        for size in zoo.sizes("cifar10", "conv"):
+        for size in zoo.offered("cifar10", "conv"):
             explorer.dataset.value, explorer.architecture.value = "cifar10", "conv"
             explorer.size.value = size
             explorer.dataset.value, explorer.architecture.value = dataset, architecture
-    assert {length for _, length in stood} == {len(zoo.sizes(*family)) for family in FAMILIES}
+    assert {length for _, length in stood} == {len(zoo.offered(*family)) for family in FAMILIES}
     assert [place for place in stood if place[0] >= place[1]] == []
 
 
@@ -159,7 +159,7 @@ def test_going_back_shows_the_same(explorer):
         ("views.render", "architecture", "dense"),
         ("markup.curve_svg", "size", 4),
         ("markup.view_html", "size", 4),
-        ("zoo.sizes", "dataset", "mnist"),
+        ("zoo.offered", "dataset", "mnist"),
     ],
 )
 def test_an_error_comes_out_of_the_assignment(explorer, monkeypatch, broken, control, value):
@@ -206,8 +206,8 @@ def test_counts_that_the_images_cannot_fill_are_refused(count):
 
 def test_a_choice_without_weights_says_so(monkeypatch):
     explorer = widgets.BottleneckExplorer("mnist", count=2)
-    view, sizes = explorer.view, zoo.sizes
-    monkeypatch.setattr(zoo, "sizes", lambda dataset, kind: [] if kind == "dense" else sizes(dataset, kind))
+    view, sizes = explorer.view, zoo.offered
+    monkeypatch.setattr(zoo, "offered", lambda dataset, kind: [] if kind == "dense" else sizes(dataset, kind))
     explorer.architecture.value = "dense"
 
     def check_empty():
@@ -229,8 +229,8 @@ def test_a_choice_without_weights_says_so(monkeypatch):
 
 
 def test_a_family_that_is_not_shipped_is_not_opened(monkeypatch):
-    sizes = zoo.sizes
-    monkeypatch.setattr(zoo, "sizes", lambda dataset, kind: sizes(dataset, kind) if kind == "conv" else [])
+    sizes = zoo.offered
+    monkeypatch.setattr(zoo, "offered", lambda dataset, kind: sizes(dataset, kind) if kind == "conv" else [])
     assert [name for _, name in widgets.BottleneckExplorer("mnist", count=1).architecture.options] == ["conv"]
     with pytest.raises(ValueError, match=r"got \('mnist', 'dense'\)"):
         widgets.BottleneckExplorer("mnist", "dense")

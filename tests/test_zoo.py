@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, recipes, train, zoo
+from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, recipes, residual, train, zoo
 
 
 def quantiser_for(model):
@@ -104,6 +104,65 @@ def test_rounded_leaves_the_model_as_it_is(architecture):
         assert torch.equal(model.state_dict()[key], value)
         # float16 keeps eleven bits.
         torch.testing.assert_close(copy.state_dict()[key], value, rtol=2**-11, atol=2**-24)
+
+
+# --- prefixes of an ordered network
+
+
+@pytest.mark.parametrize(("dataset", "whole"), [("mnist", 64), ("cifar10", 384)])
+def test_an_ordered_network_is_offered_at_every_length_that_was_measured(dataset, whole):
+    assert zoo.sizes(dataset, "ordered") == [whole]
+    assert zoo.offered(dataset, "ordered") == zoo.offered(dataset, "residual") == zoo.sizes(dataset, "residual")
+    full = zoo.card(f"{dataset}-ordered-{whole}")
+    assert zoo.card(full.name).first(whole) == full
+    for size in zoo.sizes(dataset, "residual")[:-1]:
+        cut, beside = zoo.card(f"{dataset}-ordered-{size}"), zoo.card(f"{dataset}-residual-{size}")
+        assert (cut.name, cut.latent_dim) == (f"{dataset}-ordered-{size}", size)
+        assert cut.pca_mean_psnr == pytest.approx(beside.pca_mean_psnr, abs=0.01)
+        assert cut.test["images"] == 10_000
+        assert cut.pca_mean_psnr < cut.test["mean_psnr"] < full.test["mean_psnr"]
+
+
+def test_a_prefix_is_the_network_with_the_other_latents_zero(samples):
+    images = samples["mnist", "test"].images[:9]
+    whole, cut = zoo.load("mnist-ordered-64"), zoo.load("mnist-ordered-16")
+    assert type(cut) is type(whole)
+    assert not cut.training
+    latents = models.codes(whole, images)
+    assert torch.allclose(models.codes(cut, images), latents[:, :16], atol=1e-5)
+    assert torch.equal(models.pictures(cut, latents[:, :16]), models.pictures(whole, residual.prefix(latents, 16)))
+
+
+def test_the_codec_of_a_prefix_rounds_and_codes_as_the_whole_does(samples):
+    images = samples["mnist", "test"].images[:9]
+    whole, cut = (zoo.load_codec(f"mnist-ordered-{size}", 3) for size in (64, 16))
+    assert (cut.quantiser.steps == whole.quantiser.steps[:16]).all()
+    latents = models.codes(whole.model, images)
+    symbols = whole.quantiser.symbols(latents, 3)[:, :16]
+    assert (cut.quantiser.symbols(latents[:, :16], 3) == symbols).all()
+    bits = entropy.information(symbols, whole.quantiser.at(3)[:16])
+    streams = cut.encode(images)
+    assert [len(cut.payload(stream)) for stream in streams] == pytest.approx(bits / 8, abs=5)
+    assert len(streams[0]) < len(whole.encode(images[:1])[0])
+    assert torch.equal(cut.decode(streams), models.pictures(cut.model, cut.quantiser.latents(symbols, 3)))
+    with pytest.raises(ValueError, match="expected a stream of model"):
+        whole.decode(streams)
+
+
+@pytest.mark.parametrize("name", ["cifar10-ordered-65", "cifar10-ordered-0", "cifar10-ordered-512"])
+def test_a_length_that_was_not_measured_lists_those_that_were(name):
+    for read in (zoo.load, zoo.card, zoo.load_codec):
+        with pytest.raises(ValueError, match=r"expected one of 2, 4, .*384 latents of cifar10-ordered-384, got"):
+            read(name)
+    with pytest.raises(ValueError, match=r"shipped weights, cifar10-ordered-384, got 'cifar10-ordered-x'"):
+        zoo.load("cifar10-ordered-x")
+
+
+@pytest.mark.parametrize("prefixes", [[2], {"x": {}}, {"2": {"mean_psnr": 3.0}}, {"2": []}, "2", None])
+def test_a_card_with_damaged_prefixes_is_refused(prefixes, folder):
+    rewrite(folder / "mnist-conv-4.json", prefixes=prefixes)
+    with pytest.raises(ValueError, match="expected a weight card in"):
+        zoo.card("mnist-conv-4", folder=folder)
 
 
 # --- what is not there, or damaged
