@@ -61,7 +61,7 @@ PART = 20_000  # inputs that are tried, and kept, together
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
 REFUSED = "refused"
-LONGEST = 1 << 21  # bytes of an input; the largest seed, weights of the learned codec, is not cut off
+LONGEST = 1 << 21  # bytes of an input
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
 
 Target = tuple[list[bytes], Callable[[bytes], object]]
@@ -109,15 +109,15 @@ def cards() -> Target:
     return file_target([card.read_bytes()], lambda file: zoo.load(name, folder=file.parent), card.name, weights)
 
 
-def weights(name: str, suffix: str, field: str) -> Target:
+def weights(name: str, suffix: str, field: str, source: Path = zoo.WEIGHTS) -> Target:
     """Return weights or tables, to which the card is made to fit, and what loads them."""
     folder = Path(tempfile.mkdtemp())
-    for file in zoo.WEIGHTS.glob(f"{name}.*"):
+    for file in source.glob(f"{name}.*"):
         (folder / file.name).write_bytes(file.read_bytes())
+    text = (source / f"{name}.json").read_text()
 
     def load(content: bytes) -> None:
-        card = json.loads((zoo.WEIGHTS / f"{name}.json").read_text())
-        card[field] = hashlib.sha256(content).hexdigest()  # else nothing but the hash would be tried
+        card = json.loads(text) | {field: hashlib.sha256(content).hexdigest()}  # else only the hash would be tried
         (folder / f"{name}.json").write_text(json.dumps(card))
         (folder / f"{name}{suffix}").write_bytes(content)
         if name.endswith("learned"):
@@ -125,7 +125,20 @@ def weights(name: str, suffix: str, field: str) -> Target:
         else:
             zoo.load_codec(name, folder=folder)
 
-    return [(zoo.WEIGHTS / f"{name}{suffix}").read_bytes()], load
+    return [(source / f"{name}{suffix}").read_bytes()], load
+
+
+def learned_weights() -> Target:
+    """Return weights of a small learned codec, in which damage seldom misses what matters, and what loads them."""
+    model, folder = learned.Model(small()).eval(), Path(tempfile.mkdtemp())
+    codec = codecs.Learned.of(model, data.load("mnist", "train", source="sample").images[:20])
+    zoo.save_learned(codec, {"name": "mnist-learned", "design": learned.fields(small())}, folder=folder)
+    return weights("mnist-learned", ".safetensors", "sha256", folder)
+
+
+def small() -> learned.Design:
+    """Return a design of little networks."""
+    return replace(learned.DESIGNS["mnist"], widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
 
 
 def learned_cards() -> Target:
@@ -185,7 +198,7 @@ def package() -> Target:
 
 def beginning() -> Target:
     """Return a checkpoint that another training may begin with, and what reads it."""
-    had = replace(learned.DESIGNS["mnist"], widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
+    had = small()
     state = {"average": learned.Model(had).state_dict(), "settings": {"steps": 3}, "design": learned.fields(had)}
     torch.save(state | {"history": [{"step": 3, "seconds": 1.0}]}, stream := io.BytesIO())
     wanted = replace(had, high=0.5)  # whose prices are others
@@ -196,9 +209,9 @@ def beginning() -> Target:
 def targets() -> dict[str, Callable[[], Target]]:
     """Return all targets by name, those that take longest first; made only in the process that needs them."""
     made: dict[str, Callable[[], Target]] = {
-        "learned": lambda: codec_target(zoo.load_learned("cifar10", 3), side=16),
-        "learned weights": lambda: weights("mnist-learned", ".safetensors", "sha256"),
-        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 3), channels=1, side=16),
+        "learned": lambda: codec_target(zoo.load_learned("cifar10", 7), side=8),
+        "learned weights": learned_weights,
+        "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 7), channels=1, side=8),
         "jpeg": lambda: codec_target(codecs.Jpeg(30)),
         "webp": lambda: codec_target(codecs.WebP(30)),
         "avif": lambda: codec_target(codecs.Avif(30)),
