@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +89,18 @@ class Tables:
         index = entries - self._firsts[which]
         escaped = index == self.counts[which] - 1
         return self.lows[which] + index, self._starts[entries] & (TOTAL - 1), self.frequencies[entries], escaped
+
+    @cached_property
+    def _lists(self) -> tuple[list[int], ...]:
+        parts = self._starts, self._firsts, self.counts, self.lows, self.frequencies
+        return tuple(part.tolist() for part in parts)
+
+    def find_one(self, target: int, which: int) -> tuple[int, int, int, bool]:
+        """Return what `find` does, of one number and one table."""
+        starts, firsts, counts, lows, frequencies = self._lists
+        entry = bisect.bisect_right(starts, which * TOTAL + target) - 1
+        index = entry - firsts[which]
+        return lows[which] + index, starts[entry] & (TOTAL - 1), frequencies[entry], index == counts[which] - 1
 
 
 def fit_tables(symbols: Int64) -> Tables:

@@ -45,7 +45,7 @@ CODE = (
 )
 AUTOENCODER_CODE = ("bottleneck", "codecs/autoencoder", "models", "quantise", "residual")
 LEARNED_CODE = ("codecs/lanes", "codecs/learned", "exact", "learned", "prior", "residual", "search")
-NETWORK_CODE = ("codecs/header", "entropy", "range_coder", "zoo")
+NETWORK_CODE = ("cards", "codecs/header", "entropy", "range_coder", "zoo")
 # Closer round one bit per pixel, at which codecs are compared; the longest search is measured there alone.
 LEARNED_QUALITIES, BEST_QUALITIES = (0, 1, 2, 3, 3.5, 4, 5, 6, 7), (3.5, 4)
 

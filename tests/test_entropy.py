@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aelib import entropy
+from aelib import entropy, range_coder
 
 
 def same(count, low, frequencies):
@@ -204,3 +204,26 @@ def test_unsigned_symbols_are_coded_and_floats_are_named():
     assert entropy.encode(np.array([[1]], np.uint8), tables) == entropy.encode(np.array([[1]]), tables)
     with pytest.raises(TypeError, match="expected symbols of an integer dtype, got float64"):
         entropy.encode(np.array([[1.0]]), tables)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.binary(max_size=40), st.lists(st.sampled_from([1, 2, 7, 16]), min_size=1, max_size=12), st.integers(0, 1 << 30)
+)
+def test_one_stream_in_whole_numbers_is_read_as_many_are(stream, widths, seed):
+    """Any bytes are a stream of some symbols; both ways must agree on damaged ones as well."""
+    tables = entropy.fit_tables(laplace(seed, 50, 3, 2.0))
+    many, one = range_coder.Decoder([stream]), range_coder.Single(stream)
+    for place, bits in enumerate(widths):
+        which = place % 3
+        target = many.target()
+        assert one.target() == target[0]
+        found = tables.find(target, np.array([which]))
+        assert tables.find_one(one.target(), which) == tuple(part[0] for part in found)
+        _, start, frequency, _ = found
+        many.advance(start, frequency)
+        one.advance(int(start[0]), int(frequency[0]))
+        raw = many.target(bits=bits)
+        assert one.target(bits) == raw[0]
+        many.advance(raw, np.ones_like(raw), bits=bits)
+        one.advance(int(raw[0]), 1, bits)

@@ -1,5 +1,6 @@
 """The prior in whole numbers against an independent one, and its streams against Shannon's bound."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -164,8 +165,10 @@ def test_tables_cost_what_the_normal_distribution_does():
         assert (shares * (own - ideal)).sum() < 0.003 + 0.005 * (shares * ideal).sum()  # of bits
 
 
+@pytest.mark.parametrize("few", [0, 1000])
 @pytest.mark.parametrize("shape", [(1, 6, 4, 4), (3, 6, 1, 1), (2, 6, 9, 15), (1, 6, 16, 8)])
-def test_streams_come_back_and_have_shannons_length(whole, shape):
+def test_streams_come_back_and_have_shannons_length(whole, shape, few, monkeypatch):
+    monkeypatch.setattr(lanes, "FEW", few)
     levels = np.full(shape[0], 130)
     symbols = residuals(*shape, spread=2)
     symbols[0, 0, 0, 0], symbols[-1, 5, 0, 0] = 5000, -exact.SYMBOL
@@ -191,13 +194,18 @@ def test_one_lane_is_no_longer_than_its_symbols_say(whole):
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=3), st.sampled_from([(2, 2), (9, 9)]))
-def test_any_bytes_are_symbols_or_a_value_error(whole, payloads, size):
-    try:
-        reader = lanes.Reader(whole, payloads, size[0] * size[1])
-    except ValueError:
-        return
-    latents = whole.walk(np.full(len(payloads), 77), *size, lambda own, means, scales: reader.read(scales))
-    assert np.abs(latents).max() < 1 << 24
+def test_any_bytes_are_symbols_or_a_value_error_whichever_way_lanes_are_read(whole, payloads, size):
+    found = []
+    for few in (0, 1000):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ValueError):
+            patch.setattr(lanes, "FEW", few)
+            reader = lanes.Reader(whole, payloads, size[0] * size[1])
+            levels = np.full(len(payloads), 77)
+            found.append(whole.walk(levels, *size, lambda own, means, scales, reader=reader: reader.read(scales)))
+    assert len(found) in (0, 2)
+    for latents in found:
+        assert (latents == found[0]).all()
+        assert np.abs(latents).max() < 1 << 24
 
 
 def test_numbers_that_float64_would_round_are_refused(whole):

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from aelib import containers
+from aelib.entropy import TOTAL
 from aelib.exact import ESCAPE_BITS, FILLING, Integer
-from aelib.range_coder import PRECISION, Decoder, Encoder, Int64
+from aelib.range_coder import PRECISION, Decoder, Encoder, Int64, Single
 
 PLACES = 64
+FEW = 16  # lanes, up to which they are read one after the other
 
 
 def lanes(places: int) -> int:
@@ -106,10 +108,14 @@ class Reader:
         if (longest := max(map(len, parts))) > limit:
             raise ValueError(f"expected at most {limit} bytes for {places} places, got {longest}")
         self._prior, self._decoder = prior, Decoder(parts)
+        self._singles = [Single(part) for part in parts] if len(parts) <= FEW else []
 
     def read(self, scales: Int64) -> Int64:
         """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""
         squeezed = _Squeezed(scales)
+        if self._singles:
+            own = zip(self._singles, squeezed.scales.T.tolist(), strict=True)
+            return squeezed.apart(np.array([self._lane(*one) for one in own]).T)
         found = np.empty_like(squeezed.scales)
         for step, own in enumerate(squeezed.scales):
             symbols, starts, frequencies, escaped = self._prior.find(self._decoder.target(), own)
@@ -121,3 +127,17 @@ class Reader:
                 symbols[at] = raw - (1 << ESCAPE_BITS >> 1)
             found[step] = symbols
         return squeezed.apart(found)
+
+    def _lane(self, decoder: Single, scales: list[int]) -> list[int]:
+        """Return the next symbols of one lane."""
+        found, find = [], self._prior.tables.find_one
+        for scale in scales:
+            coded = scale != FILLING
+            symbol, start, frequency, escaped = find(decoder.target(), scale) if coded else (0, 0, TOTAL, False)
+            decoder.advance(start, frequency)
+            if escaped:
+                raw = decoder.target(ESCAPE_BITS)
+                decoder.advance(raw, 1, ESCAPE_BITS)
+                symbol = raw - (1 << ESCAPE_BITS >> 1)
+            found.append(symbol)
+        return found
