@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files that a reader opens in notebook 06 travel in one message, which JupyterLab cuts off at 10 MiB by default.
 UPLOADS := "--ServerApp.tornado_settings={'websocket_max_message_size': 134217728}"
 
-# Tests and notebooks beside each other: a process a core, but each needs a gigabyte.
+# Tests and notebooks beside each other: a process for each CPU, but each needs a gigabyte.
 BESIDE := -n logical --maxprocesses 4 --dist worksteal
 
 COMPRESSAI := .venv-compressai
@@ -38,8 +38,7 @@ unit: setup ## unit, property, structural and browser tests
 	$(BIN)/python -m pytest $(BESIDE)
 
 fast-notebooks: setup ## every notebook, shortened, on the bundled sample, without network; outputs are not kept
-	PYTHONPATH=$(CURDIR)/tests/offline OMP_NUM_THREADS=1 AELIB_FAST=1 AELIB_SOURCE=sample \
-	$(BIN)/python -m pytest $(BESIDE) --nbmake --nbmake-timeout=600 notebooks
+	PYTHONPATH=$(CURDIR)/tests/offline OMP_NUM_THREADS=1 AELIB_FAST=1 AELIB_SOURCE=sample $(BIN)/python -m pytest $(BESIDE) --nbmake --nbmake-timeout=600 notebooks
 
 notebooks: setup ## every notebook in full on the real data; outputs are written back
 	$(BIN)/python notebooks/execute.py

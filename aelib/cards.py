@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from aelib import files
 
 WEIGHTS = Path(__file__).parent / "weights"
+_LENGTH = re.compile("[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Card:
     sha256, tables_sha256 : str
         Of the weight file, and of the file of the quantiser's steps and tables.
     prefixes : dict
-        Of an ordered network: ``mean_psnr`` and ``pca_mean_psnr`` by number of latents, where only so many are kept.
+        Of an ordered network, by number of latents, where only so many are kept: ``mean_psnr`` and ``pca_mean_psnr``,
+        the number of ``parameters``, and ``tables_sha256``, for each length has a quantiser of its own.
     """
 
     name: str
@@ -63,26 +67,37 @@ class Card:
     seconds: float
     sha256: str = ""
     tables_sha256: str = ""
-    prefixes: dict[str, dict[str, float]] = field(default_factory=dict)
+    prefixes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.latent_dim, int):
+            raise ValueError(f"expected a whole latent_dim, got {self.latent_dim!r}")
         for length, figures in self.prefixes.items():
-            if not length.isdecimal() or not {"mean_psnr", "pca_mean_psnr"} <= figures.keys():
-                raise ValueError(f"expected mean_psnr and pca_mean_psnr of a prefix, got {length!r}: {figures}")
+            if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:
+                raise ValueError(f"expected prefixes of an ordered network, got one of {length} latents")
+            if not all(math.isfinite(figures[key]) for key in ("mean_psnr", "pca_mean_psnr", "parameters")):
+                raise ValueError(f"expected finite figures of a prefix, got {figures}")
 
     def first(self, length: int) -> Card:
-        """Return the card of the network with its first `length` latents alone; ValueError if that was not measured."""
-        if length == self.latent_dim:
-            return self
+        """Return the card of the network with its first `length` latents alone; of `test` it has the mean PSNR.
+
+        Raises
+        ------
+        ValueError
+            That was not measured.
+        """
         if (figures := self.prefixes.get(f"{length}")) is None:
             measured = [*self.prefixes, f"{self.latent_dim}"]
             raise ValueError(f"expected one of {', '.join(measured)} latents of {self.name}, got {length}")
         return replace(
             self,
-            name=f"{self.dataset}-{self.architecture}-{length}",
+            name=model_name(self.dataset, self.architecture, length),
             latent_dim=length,
+            parameters=figures["parameters"],
             test={"images": self.test["images"], "mean_psnr": figures["mean_psnr"]},
             pca_mean_psnr=figures["pca_mean_psnr"],
+            tables_sha256=figures["tables_sha256"],
+            prefixes={},
         )
 
 
@@ -113,8 +128,11 @@ def offered(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[
     >>> sizes("cifar10", "ordered"), offered("cifar10", "ordered")[-3:]
     ([384], [128, 256, 384])
     """
-    found = [card(name, folder=folder) for name in names(dataset, architecture, folder=folder)]
-    return sorted({length for one in found for length in (one.latent_dim, *map(int, one.prefixes))})
+    found = sizes(dataset, architecture, folder=folder)
+    if architecture == "ordered":
+        cards = [card(model_name(dataset, architecture, size), folder=folder) for size in found]
+        found += [int(length) for one in cards for length in one.prefixes]
+    return sorted(set(found))
 
 
 def card(name: str, *, folder: Path = WEIGHTS) -> Card:
@@ -134,24 +152,29 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
     file = folder / f"{stem}.json"
     try:
         facts = Card(**files.read_json(file))
-    except (AttributeError, TypeError, ValueError) as error:
+        if stem != name:
+            facts = facts.first(int(name.rsplit("-", 1)[1]))
+        if model_name(facts.dataset, facts.architecture, facts.latent_dim) != name:
+            raise ValueError(f"the card of {facts.dataset}, {facts.architecture}, K = {facts.latent_dim!r:.40}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
-    return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
+    return facts
 
 
 def holder(name: str, *, folder: Path = WEIGHTS) -> str:
-    """Return the name of the files that hold the weights `name`: its own, or those of the ordered network it is cut of.
+    """Return the name of the file that holds the weights `name`: its own, or the ordered network's that it is cut of.
 
     Raises
     ------
     ValueError
-        There are none.
+        There is none.
     """
     family, _, length = name.rpartition("-")
     known = names(folder=folder)
     if name in known:
         return name
-    related = [other for other in known if other.startswith(f"{family}-")]
-    if related and family.endswith("-ordered") and length.isdecimal():
-        return related[-1]
+    related = [other for other in known if other.startswith(f"{family}-")] if family else []
+    if related and family.endswith("-ordered") and _LENGTH.fullmatch(length):
+        longer = [other for other in related if int(other.rsplit("-", 1)[1]) > int(length)]
+        return (longer or related)[0]
     raise ValueError(f"expected the name of shipped weights, {', '.join(related or known)}, got {name!r}")

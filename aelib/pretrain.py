@@ -14,6 +14,7 @@ from torch import Tensor
 from aelib import data, distributed, files, latent, metrics, models, quantise, recipes, residual, sweep, train, zoo
 
 START_IMAGES = 10_000
+PREFIX_PROBES = 500  # images that choose the steps of each prefix: fewer than of a whole network, for there are many
 
 
 def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoencoder:
@@ -120,7 +121,12 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         prefixes=prefixes(shipped, pca, test) if architecture == "ordered" else {},
     )
     if crew.first:
-        zoo.save(shipped, quantise.fit(shipped, training.images), facts, folder=folder)
+        cut = {
+            int(length): residual.shortened(shipped, int(length), residual.OrderedAutoencoder)
+            for length in facts.prefixes
+        }
+        shorter = {length: quantise.fit(one, training.images, probes=PREFIX_PROBES) for length, one in cut.items()}
+        zoo.save(shipped, quantise.fit(shipped, training.images), facts, prefixes=shorter, folder=folder)
         print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
 
@@ -136,7 +142,11 @@ def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset
     for length in [size for size in recipes.SIZES[f"{test.name}-residual"] if size < model.latent_dim]:
         restored = models.pictures(model, residual.prefix(latents, length))
         linear = pca.reconstruct(test.images, length)
-        found[f"{length}"] = {"mean_psnr": mean_psnr(test, restored), "pca_mean_psnr": mean_psnr(test, linear)}
+        found[f"{length}"] = {
+            "mean_psnr": mean_psnr(test, restored),
+            "pca_mean_psnr": mean_psnr(test, linear),
+            "parameters": sum(p.numel() for p in residual.shortened(model, length).parameters()),
+        }
     return found
 
 

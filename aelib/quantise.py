@@ -42,11 +42,6 @@ class Quantiser:
         size, first = len(self.steps), check_quality(quality) * len(self.steps)
         return self.tables[first : first + size]
 
-    def first(self, count: int) -> Quantiser:
-        """Return the quantiser of the first `count` latents alone."""
-        tables = [self.at(quality)[:count] for quality in QUALITIES]
-        return Quantiser(self.steps[:count], entropy.Tables.joined(tables))
-
     def which(self, qualities: entropy.Int64) -> entropy.Int64:
         """Return which of the tables code the latents at qualities (N,), int64 (N, K)."""
         return qualities[:, None] * len(self.steps) + np.arange(len(self.steps))

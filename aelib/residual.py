@@ -229,11 +229,12 @@ def shortened(
             f"expected an ordered autoencoder with {latent_dim} or more latents, got {type(parent).__name__} "
             f"with {parent.latent_dim}"
         )
-    model = kind(latent_dim, parent.channels, parent.size)
     state = copy.deepcopy(parent.state_dict())
     last = f"encoder.{len(parent.encoder) - 1}"
     for name in (f"{last}.weight", f"{last}.bias"):
-        state[name] = state[name][:latent_dim]
-    state["decoder.0.weight"] = state["decoder.0.weight"][:, :latent_dim]
-    model.load_state_dict(state)
+        state[name] = state[name][:latent_dim].clone()
+    state["decoder.0.weight"] = state["decoder.0.weight"][:, :latent_dim].clone()
+    with torch.device("meta"):  # where nothing is drawn at random
+        model = kind(latent_dim, parent.channels, parent.size)
+    model.load_state_dict(state, assign=True)
     return model

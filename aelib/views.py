@@ -132,16 +132,16 @@ def render(choice: Choice) -> View:
     facts = zoo.card(name := zoo.model_name(choice.dataset, choice.architecture, size))
     title = f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder, K = {size}"
     bits = 8 * (own.point[0] - 1) / size  # one byte tells the quality
+    holder = zoo.holder(name)
+    which = "" if holder == name else f", the first of {zoo.card(holder).latent_dim}"
     caption = (
-        f"{title}: with a shared header mean of {own.summary()}, "
+        f"{title}{which}: with a shared header mean of {own.summary()}, "
         f"{bits:.2f} bits per latent (quality {choice.quality} of {QUALITIES[-1]}).\n"
         f"JPEG, shared header: {shared.summary()}.\n"
         f"JPEG, whole file: {whole.summary()}; the autoencoder's whole stream has {own_file.point[0]:.1f} bytes.\n"
         f"All {facts.test['images']:,} test images, float latents: PSNR {facts.test['mean_psnr']:.2f} dB; "
         f"PCA with K = {size}: {facts.pca_mean_psnr:.2f} dB."
     )
-    if (holder := zoo.holder(name)) != name:
-        caption += f" These are the first {size} of the {zoo.card(holder).latent_dim} numbers of one network."
     rows = (
         Row("original", f"{raw:,} bytes", _strip(reference)),
         Row("autoencoder", f"K = {size}", _strip(own.pictures), _cells(own)),
@@ -188,7 +188,7 @@ def _every_quality(choice: Choice) -> list[tuple[float, float]]:
 
 @lru_cache(maxsize=64)
 def strip(choice: Choice) -> bytes:
-    """Return a PNG of the originals and of what is decoded of them at every shipped size, labelled."""
+    """Return a PNG of the originals and of what is decoded of them at every size offered, labelled."""
     rows = {"original": originals(choice.dataset, choice.group, choice.count)}
     for size in zoo.offered(choice.dataset, choice.architecture):
         one = coded(replace(choice, latent_dim=size))

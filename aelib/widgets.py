@@ -15,7 +15,7 @@ _WIDE = {"width": "520px", "max_width": "100%"}
 
 
 def families() -> list[tuple[str, str]]:
-    """Return the data sets and networks that the slider offers: all with more than one shipped size."""
+    """Return the data sets and networks that the slider offers: all with more than one size."""
     return [(kind, net) for kind in data.CLASSES for net in models.ARCHITECTURES if len(zoo.offered(kind, net)) > 1]
 
 

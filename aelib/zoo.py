@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -79,7 +81,7 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     Parameters
     ----------
     name : str
-        One of `names`, or "cifar10" or "mnist".
+        One of `names`, a prefix of an ordered network as in `card`, or "cifar10" or "mnist".
     quality : float
         0 (smallest streams) to 7 (least loss); whole for models, any number for learned codecs.
 
@@ -95,8 +97,8 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     """
     if name in learned.DESIGNS:
         return load_learned(name, quality, folder=folder)
-    model, stem = load(name, folder=folder), holder(name, folder=folder)
-    file, expected = folder / f"{stem}.tables.safetensors", card(stem, folder=folder).tables_sha256
+    model = load(name, folder=folder)
+    file, expected = folder / f"{name}.tables.safetensors", card(name, folder=folder).tables_sha256
     try:
         content = file.read_bytes()
         if (got := hashlib.sha256(content).hexdigest()) != expected:
@@ -104,7 +106,6 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
         stored = {key: value.numpy() for key, value in load_tensors(content).items()}
         tables = entropy.Tables(*(stored[key].astype(np.int64) for key in ("lows", "counts", "frequencies")))
         quantiser = Quantiser(stored["steps"], tables)
-        quantiser = quantiser if stem == name else quantiser.first(model.latent_dim)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
@@ -172,17 +173,40 @@ def rounded(model: models.Autoencoder) -> models.Autoencoder:
     return copy.eval()
 
 
-def save(model: models.Autoencoder, quantiser: Quantiser, facts: Card, *, folder: Path = WEIGHTS) -> None:
-    """Write weights as float16 safetensors, steps and tables, and last the card, which holds the hashes of both."""
+def save(
+    model: models.Autoencoder,
+    quantiser: Quantiser,
+    facts: Card,
+    *,
+    prefixes: Mapping[int, Quantiser] = MappingProxyType({}),
+    folder: Path = WEIGHTS,
+) -> None:
+    """Write weights as float16 safetensors, steps and tables, and last the card, which holds the hashes of all.
+
+    Parameters
+    ----------
+    model : Autoencoder
+    quantiser : Quantiser
+    facts : Card
+    prefixes : mapping
+        The quantisers of the lengths in ``facts.prefixes``, by length.
+    folder : Path
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
-    tables = _tables_bytes(quantiser)
-    hashes = {"sha256": hashlib.sha256(weights).hexdigest(), "tables_sha256": hashlib.sha256(tables).hexdigest()}
     files.write_whole(folder / f"{facts.name}.safetensors", weights)
-    files.write_whole(folder / f"{facts.name}.tables.safetensors", tables)
-    files.write_whole(
-        folder / f"{facts.name}.json", (json.dumps({**asdict(facts), **hashes}, indent=1) + "\n").encode()
-    )
+    hashes = {
+        length: _save_tables(model_name(facts.dataset, facts.architecture, length), own, folder)
+        for length, own in {**prefixes, model.latent_dim: quantiser}.items()
+    }
+    said = asdict(facts) | {
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "tables_sha256": hashes.pop(model.latent_dim),
+        "prefixes": {
+            f"{length}": facts.prefixes[f"{length}"] | {"tables_sha256": own} for length, own in hashes.items()
+        },
+    }
+    files.write_whole(folder / f"{facts.name}.json", (json.dumps(said, indent=1) + "\n").encode())
 
 
 def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHTS) -> None:
@@ -193,9 +217,10 @@ def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHT
     files.write_whole(folder / f"{facts['name']}.json", card_text.encode())
 
 
-def _tables_bytes(quantiser: Quantiser) -> bytes:
+def _save_tables(name: str, quantiser: Quantiser, folder: Path) -> str:
+    """Write steps and tables, and return their SHA-256."""
     tables = quantiser.tables
-    return save_tensors(
+    content = save_tensors(
         {
             "steps": torch.from_numpy(quantiser.steps),
             "lows": torch.from_numpy(tables.lows).int(),
@@ -203,6 +228,8 @@ def _tables_bytes(quantiser: Quantiser) -> bytes:
             "frequencies": torch.from_numpy(tables.frequencies.astype(np.uint16)),
         }
     )
+    files.write_whole(folder / f"{name}.tables.safetensors", content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _architecture(model: models.Autoencoder) -> str:

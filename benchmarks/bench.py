@@ -139,6 +139,8 @@ def missing() -> dict[str, str]:
     found = {}
     if not importlib.util.find_spec("constriction"):
         found["coder_rows"] = "constriction is not installed: pip install constriction"
+    if not train.computes_bfloat16(train.pick_device()):
+        found["bfloat16"] = "this machine does not compute in bfloat16"
     if torch.cuda.device_count() == 1:
         found["together_rows"] = "two processes want two GPUs or none"
     if not memory.STATUS.exists():

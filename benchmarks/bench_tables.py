@@ -75,7 +75,7 @@ def _training(stored: dict[str, Any]) -> str:
 
 
 def goals(stored: dict[str, Any]) -> str:
-    """Return whether `fit` is as fast as it was to be, and what it is faster and slower than."""
+    """Return whether `fit` and all notebooks are as fast as they were to be."""
     rows = [row for row in stored["rows"] if row["part"] == "training"]
     loops = {row["what"]: row["ratio"] for row in rows if row["peer"].startswith("Dataset")}
     floors = {row["what"]: row["ratio"] for row in rows if row["peer"] == "its arithmetic alone"}
@@ -94,6 +94,11 @@ def goals(stored: dict[str, Any]) -> str:
         for row in rows
         if row["what"].endswith("two processes")
     ]
+    for row in stored["rows"]:
+        if row["part"].startswith("notebooks"):
+            which = f"{row['what'].partition(',')[0].capitalize()} notebooks {row['part'].partition(', ')[2]}"
+            kept = "within" if row["own"] <= row["theirs"] else "over"
+            said.append(f"{which} take {row['own']:.0f} s of {row['theirs']:.0f} s, {kept} their limit.")
     if not GPU.is_file():
         said.append("On a GPU `fit` has not been measured beside the plain loop.")
     return " ".join(said)

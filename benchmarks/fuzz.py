@@ -77,7 +77,7 @@ def codec_target(codec: codecs.Codec, *, channels: int = 3, any_size: bool = Tru
         finally:
             codec.payload(stream)
 
-    others = (images[:1, :, :9, :13], images[:1].repeat(1, 1, 2, 2)) if any_size else ()
+    others = (images[:1, :, :5, :7], images[:1].repeat(1, 1, 2, 2)) if any_size else ()
     return [stream for own in (images, *others) for stream in codec.encode(own)], decode
 
 
@@ -107,6 +107,22 @@ def cards() -> Target:
     name = "mnist-conv-4"
     card, weights = (zoo.WEIGHTS / f"{name}.{suffix}" for suffix in ("json", "safetensors"))
     return file_target([card.read_bytes()], lambda file: zoo.load(name, folder=file.parent), card.name, weights)
+
+
+def ordered_cards() -> Target:
+    """Return cards of an ordered network and what finds, loads and offers a prefix by one."""
+    whole, cut = "mnist-ordered-64", "mnist-ordered-16"
+    files = [
+        zoo.WEIGHTS / f"{whole}.json",
+        zoo.WEIGHTS / f"{whole}.safetensors",
+        zoo.WEIGHTS / f"{cut}.tables.safetensors",
+    ]
+
+    def check(file: Path) -> None:
+        zoo.offered("mnist", "ordered", folder=file.parent)
+        zoo.load_codec(cut, folder=file.parent)
+
+    return file_target([files[0].read_bytes()], check, files[0].name, *files[1:])
 
 
 def weights(name: str, suffix: str, field: str, source: Path = zoo.WEIGHTS) -> Target:
@@ -224,6 +240,7 @@ def targets() -> dict[str, Callable[[], Target]]:
         "photographs": photographs,
         "containers": lambda: ([containers.join([b"one", b"", b"three" * 50])], lambda part: containers.split(part, 3)),
         "card": cards,
+        "ordered card": ordered_cards,
         "weights": lambda: weights("mnist-conv-4", ".safetensors", "sha256"),
         "tables": lambda: weights("mnist-conv-4", ".tables.safetensors", "tables_sha256"),
         "learned card": learned_cards,

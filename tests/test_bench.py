@@ -107,9 +107,10 @@ def test_what_is_not_to_be_had_is_left_out_by_name(monkeypatch, tmp_path):
         monkeypatch.setattr(module, name, tmp_path / "none")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(train, "computes_bfloat16", lambda device: False)
     found = bench.missing()
     sections = {"together_rows", "coder_rows", "memory_rows"}
-    assert set(found) == {*sections, "CompressAI"}
+    assert set(found) == {*sections, "CompressAI", "bfloat16"}
     assert sections <= {section.__name__ for section in bench.SECTIONS}
     assert "make compressai" in found["CompressAI"]
     assert factorized.measure(3) is None
@@ -164,6 +165,11 @@ def test_goals_of_training_are_met_or_not(monkeypatch, tmp_path):
     assert "Two processes reach 0.75 times the speed of one process, 2 threads" in said
     assert "On a GPU" in said
     assert "bfloat16" not in said
+    for own in (90, 100.1):
+        limit = record.Row.of("notebooks, in full", "all, when last executed", "s", own, "limit of all", 100)
+        said = bench_tables.goals({"rows": [dataclasses.asdict(limit)]})
+        which = "within" if own < 100 else "over"
+        assert f"All notebooks in full take {own:.0f} s of 100 s, {which} their limit." in said
     rough = record.Row.of("training", "large, in bfloat16", "images/s", 17, f"{loop}, in float32", 10)
     stored["rows"].append(dataclasses.asdict(rough))
     bench_tables.GPU.touch()

@@ -133,7 +133,7 @@ def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples,
     images, fit = samples["mnist", "train"].images[:15], quantise.fit
     epoch = train.Epoch(1, 0.5, 0.5, 1e-3, 1.0)
     monkeypatch.setattr(train, "fit", lambda *arguments, **options: [epoch])  # whatever it learns is not asked for here
-    monkeypatch.setattr(quantise, "fit", lambda model, images: fit(model, images[:10], probes=4))
+    monkeypatch.setattr(quantise, "fit", lambda model, images, **_: fit(model, images[:10], probes=4))
     monkeypatch.setattr(data, "load", lambda name, part, *, source: samples[name, part].take(slice(80)))
     settings = train.Settings(epochs=1, loss="psnr")
     assert pretrain.make("mnist-ordered-64", settings, source="sample", **folders).recipe["start"] == "own"
@@ -148,6 +148,8 @@ def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples,
     short = models.pictures(parent, residual.prefix(models.codes(parent, test.images), 8))
     assert whole.prefixes["8"]["mean_psnr"] == pretrain.mean_psnr(test, short)
     linear = latent.fit_image_pca(samples["mnist", "train"].take(slice(80)).split()[0].images, 64)
+    codec = zoo.load_codec("mnist-ordered-8", folder=folders["folder"])
+    assert codec.model.latent_dim == len(codec.quantiser.steps) == 8
     assert whole.prefixes["8"]["pca_mean_psnr"] == pretrain.mean_psnr(test, linear.reconstruct(test.images, 8))
 
 
