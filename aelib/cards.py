@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,13 @@ from aelib import files
 
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
+# What a card says of a prefix: the types that JSON has for it, and what else must hold.
+_FIGURES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool]]] = {
+    "mean_psnr": ((int, float), lambda value: 0 <= value < 1000),
+    "pca_mean_psnr": ((int, float), lambda value: 0 <= value < 1000),
+    "parameters": ((int,), lambda value: value > 0),
+    "tables_sha256": ((str,), lambda value: re.fullmatch("([0-9a-f]{64})?", value) is not None),
+}
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,15 @@ class Card:
     prefixes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.latent_dim, int):
-            raise ValueError(f"expected a whole latent_dim, got {self.latent_dim!r}")
+        if type(self.latent_dim) is not int:
+            raise ValueError(f"expected a whole latent_dim, got {self.latent_dim!r:.40}")
         for length, figures in self.prefixes.items():
             if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:
-                raise ValueError(f"expected prefixes of an ordered network, got one of {length} latents")
-            if not all(math.isfinite(figures[key]) for key in ("mean_psnr", "pca_mean_psnr", "parameters")):
-                raise ValueError(f"expected finite figures of a prefix, got {figures}")
+                raise ValueError(f"expected prefixes of an ordered network, got one of {length!r:.40} latents")
+            if not all(
+                type(figures.get(key)) in kinds and check(figures[key]) for key, (kinds, check) in _FIGURES.items()
+            ):
+                raise ValueError(f"expected {', '.join(_FIGURES)} of a prefix, got {figures!r:.200}")
 
     def first(self, length: int) -> Card:
         """Return the card of the network with its first `length` latents alone; of `test` it has the mean PSNR.
@@ -129,9 +138,8 @@ def offered(dataset: str, architecture: str, *, folder: Path = WEIGHTS) -> list[
     ([384], [128, 256, 384])
     """
     found = sizes(dataset, architecture, folder=folder)
-    if architecture == "ordered":
-        cards = [card(model_name(dataset, architecture, size), folder=folder) for size in found]
-        found += [int(length) for one in cards for length in one.prefixes]
+    if architecture == "ordered" and found:
+        found += map(int, card(model_name(dataset, architecture, found[-1]), folder=folder).prefixes)
     return sorted(set(found))
 
 
@@ -152,13 +160,12 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
     file = folder / f"{stem}.json"
     try:
         facts = Card(**files.read_json(file))
-        if stem != name:
-            facts = facts.first(int(name.rsplit("-", 1)[1]))
-        if model_name(facts.dataset, facts.architecture, facts.latent_dim) != name:
-            raise ValueError(f"the card of {facts.dataset}, {facts.architecture}, K = {facts.latent_dim!r:.40}")
+        said = facts.dataset, facts.architecture, facts.latent_dim
+        if not stem == facts.name == model_name(*said):
+            raise ValueError(f"the card of {facts.name!r:.40}: {', '.join(f'{part!r:.40}' for part in said)}")
+        return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
-    return facts
 
 
 def holder(name: str, *, folder: Path = WEIGHTS) -> str:
@@ -175,6 +182,15 @@ def holder(name: str, *, folder: Path = WEIGHTS) -> str:
         return name
     related = [other for other in known if other.startswith(f"{family}-")] if family else []
     if related and family.endswith("-ordered") and _LENGTH.fullmatch(length):
-        longer = [other for other in related if int(other.rsplit("-", 1)[1]) > int(length)]
-        return (longer or related)[0]
+        return related[-1]
     raise ValueError(f"expected the name of shipped weights, {', '.join(related or known)}, got {name!r}")
+
+
+def tables_name(name: str, stem: str) -> str:
+    """Return the name of the file of steps and tables of the weights `name`, whose `holder` is `stem`.
+
+    >>> tables_name("cifar10-ordered-64", "cifar10-ordered-384")
+    'cifar10-ordered-384.first-64.tables.safetensors'
+    """
+    first = "" if name == stem else f".first-{name.rsplit('-', 1)[1]}"
+    return f"{stem}{first}.tables.safetensors"

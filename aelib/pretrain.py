@@ -146,6 +146,7 @@ def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset
             "mean_psnr": mean_psnr(test, restored),
             "pca_mean_psnr": mean_psnr(test, linear),
             "parameters": sum(p.numel() for p in residual.shortened(model, length).parameters()),
+            "tables_sha256": "",
         }
     return found
 

@@ -83,6 +83,8 @@ def fit(model: models.Autoencoder, images: Tensor, *, probes: int = 2000) -> Qua
     images : Tensor
         uint8, (N, C, H, W), training images; the first `probes` of them choose the steps, all are counted.
     """
+    if model.training:
+        raise ValueError("expected a model in eval mode, got one in training mode")
     latents = models.codes(model, images)
     relative = 1 / _sensitivity(model, latents[:512]).sqrt().double().numpy()
     reference, floats = images[:probes], latents[:probes]

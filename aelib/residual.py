@@ -237,4 +237,4 @@ def shortened(
     with torch.device("meta"):  # where nothing is drawn at random
         model = kind(latent_dim, parent.channels, parent.size)
     model.load_state_dict(state, assign=True)
-    return model
+    return model.train(parent.training)

@@ -26,6 +26,7 @@ from aelib.cards import model_name as model_name
 from aelib.cards import names as names
 from aelib.cards import offered as offered
 from aelib.cards import sizes as sizes
+from aelib.cards import tables_name
 from aelib.codecs import Autoencoder, Learned
 from aelib.models import ARCHITECTURES, build
 from aelib.quantise import Quantiser
@@ -97,15 +98,13 @@ def load_codec(name: str, quality: float = 7, *, folder: Path = WEIGHTS) -> Auto
     """
     if name in learned.DESIGNS:
         return load_learned(name, quality, folder=folder)
-    model = load(name, folder=folder)
-    file, expected = folder / f"{name}.tables.safetensors", card(name, folder=folder).tables_sha256
+    expected = card(name, folder=folder).tables_sha256  # before the weights, lest they be of a later card
+    model, file = load(name, folder=folder), folder / tables_name(name, holder(name, folder=folder))
     try:
         content = file.read_bytes()
         if (got := hashlib.sha256(content).hexdigest()) != expected:
             raise ValueError(f"SHA-256 {got} instead of its card's {expected}")
-        stored = {key: value.numpy() for key, value in load_tensors(content).items()}
-        tables = entropy.Tables(*(stored[key].astype(np.int64) for key in ("lows", "counts", "frequencies")))
-        quantiser = Quantiser(stored["steps"], tables)
+        quantiser = _quantiser(content)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"expected the steps and tables of {name} in {file}, got {error}") from error
     return Autoencoder(model, quantiser, quality)  # type: ignore[arg-type]
@@ -192,12 +191,18 @@ def save(
         The quantisers of the lengths in ``facts.prefixes``, by length.
     folder : Path
     """
+    own, measured = model_name(facts.dataset, facts.architecture, model.latent_dim), {*map(int, facts.prefixes)}
+    if facts.name != own or prefixes.keys() != measured:
+        raise ValueError(
+            f"expected the card of {own} and quantisers for {sorted(prefixes)} latents, got that of {facts.name} with "
+            f"{sorted(measured)}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
     files.write_whole(folder / f"{facts.name}.safetensors", weights)
     hashes = {
-        length: _save_tables(model_name(facts.dataset, facts.architecture, length), own, folder)
-        for length, own in {**prefixes, model.latent_dim: quantiser}.items()
+        length: _save_tables(folder / tables_name(model_name(facts.dataset, facts.architecture, length), own), each)
+        for length, each in {**prefixes, model.latent_dim: quantiser}.items()
     }
     said = asdict(facts) | {
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -217,19 +222,25 @@ def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHT
     files.write_whole(folder / f"{facts['name']}.json", card_text.encode())
 
 
-def _save_tables(name: str, quantiser: Quantiser, folder: Path) -> str:
+_TABLES = {"steps": torch.float64, "lows": torch.int32, "counts": torch.int32, "frequencies": torch.uint16}
+
+
+def _save_tables(file: Path, quantiser: Quantiser) -> str:
     """Write steps and tables, and return their SHA-256."""
-    tables = quantiser.tables
-    content = save_tensors(
-        {
-            "steps": torch.from_numpy(quantiser.steps),
-            "lows": torch.from_numpy(tables.lows).int(),
-            "counts": torch.from_numpy(tables.counts).int(),
-            "frequencies": torch.from_numpy(tables.frequencies.astype(np.uint16)),
-        }
-    )
-    files.write_whole(folder / f"{name}.tables.safetensors", content)
+    parts = (quantiser.steps, *(getattr(quantiser.tables, name) for name in ("lows", "counts", "frequencies")))
+    stored = {key: torch.from_numpy(part).to(kind) for (key, kind), part in zip(_TABLES.items(), parts, strict=True)}
+    files.write_whole(file, content := save_tensors(stored))
     return hashlib.sha256(content).hexdigest()
+
+
+def _quantiser(content: bytes) -> Quantiser:
+    """Return what `_save_tables` wrote; KeyError, SafetensorError or ValueError where it is something else."""
+    stored = load_tensors(content)
+    for key, kind in _TABLES.items():
+        if stored[key].dtype != kind or stored[key].ndim != 1:
+            raise ValueError(f"{key} as {stored[key].dtype}, {tuple(stored[key].shape)}, instead of {kind}, (N,)")
+    lows, counts, frequencies = (stored[key].numpy().astype(np.int64) for key in ("lows", "counts", "frequencies"))
+    return Quantiser(stored["steps"].numpy(), entropy.Tables(lows, counts, frequencies))
 
 
 def _architecture(model: models.Autoencoder) -> str:

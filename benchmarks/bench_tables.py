@@ -98,7 +98,7 @@ def goals(stored: dict[str, Any]) -> str:
         if row["part"].startswith("notebooks"):
             which = f"{row['what'].partition(',')[0].capitalize()} notebooks {row['part'].partition(', ')[2]}"
             kept = "within" if row["own"] <= row["theirs"] else "over"
-            said.append(f"{which} take {row['own']:.0f} s of {row['theirs']:.0f} s, {kept} their limit.")
+            said.append(f"{which} take {row['own']:.0f} s, {row['theirs']:.0f} s allowed: {kept} their limit.")
     if not GPU.is_file():
         said.append("On a GPU `fit` has not been measured beside the plain loop.")
     return " ".join(said)

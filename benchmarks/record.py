@@ -18,8 +18,9 @@ from aelib import files
 
 def write(file: Path, packages: Iterable[str], content: dict[str, Any], *, where: str = "") -> None:
     """Write figures as JSON, with the versions of packages and the hardware, to which `where` adds."""
-    kind = torch.backends.cpu.get_cpu_capability()
-    hardware = f"{platform.machine()} with {kind}, {os.cpu_count()} CPUs" + (f", {where}" if where else "")
+    kind = torch.backends.cpu.get_cpu_capability()  # of x86_64; DEFAULT where it knows none
+    machine = platform.machine() + (f" with {kind}" if kind != "DEFAULT" else "")
+    hardware = f"{machine}, {os.cpu_count()} CPUs" + (f", {where}" if where else "")
     versions = {name: version(name) for name in packages} | content.pop("versions", {})
     whole = {"schema": 1, **content, "versions": versions, "hardware": hardware}
     files.write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())

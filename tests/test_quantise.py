@@ -78,3 +78,8 @@ def test_qualities_that_do_not_exist_are_named(quantiser, quality):
 def test_a_quantiser_needs_tables_for_every_quality_and_latent(quantiser):
     with pytest.raises(ValueError, match="expected 8 tables for each of 5, got 48"):
         quantise.Quantiser(quantiser.steps[:5], quantiser.tables)
+
+
+def test_a_model_in_training_mode_is_refused(noise):
+    with pytest.raises(ValueError, match="expected a model in eval mode, got one in training mode"):
+        quantise.fit(models.build("ordered", 4, channels=1, size=8).train(), noise(3, 1, 8, 8))

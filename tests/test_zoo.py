@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from aelib import data, entropy, latent, learned, metrics, models, pretrain, quantise, recipes, residual, train, zoo
+from aelib.cards import tables_name
 
 SUFFIXES = (".json", ".safetensors", ".tables.safetensors")
 
@@ -111,6 +112,13 @@ def test_rounded_leaves_the_model_as_it_is(architecture):
         torch.testing.assert_close(copy.state_dict()[key], value, rtol=2**-11, atol=2**-24)
 
 
+def renamed(folder, name, **changes):
+    """Make the first weights of the folder pass for others."""
+    rewrite(folder / "mnist-conv-4.json", name=name, **changes)
+    for suffix in SUFFIXES:
+        (folder / f"mnist-conv-4{suffix}").rename(folder / f"{name}{suffix}")
+
+
 # --- prefixes of an ordered network
 
 
@@ -175,18 +183,14 @@ FIGURES = {"mean_psnr": 17.0, "pca_mean_psnr": 16.0, "parameters": 9, "tables_sh
     "changes",
     [
         *({"prefixes": {length: FIGURES}} for length in ("0", "64", "016", "x", "-2", "9" * 5000)),
-        *(
-            {"prefixes": {"8": FIGURES | {key: value}}}
-            for key in FIGURES
-            for value in ("x", None, [], float("nan"))
-            if key != "tables_sha256"
-        ),
+        *({"prefixes": {"8": FIGURES | {key: value}}} for key in FIGURES for value in ("x", None, [], float("nan"))),
         *({"prefixes": {"8": {key: FIGURES[key] for key in FIGURES if key != missing}}} for missing in FIGURES),
         *({"prefixes": value} for value in ([8], "8", 8, None, {"8": []}, {"8": None})),
         *({"test": value} for value in ({}, [], None, 3)),
         *({"latent_dim": value} for value in ("64", None, [], 64.5, float("nan"), 32)),
         *({"architecture": value} for value in ("conv", 3, None)),
         {"dataset": "../mnist"},
+        {"name": "../mnist-ordered-64"},
     ],
 )
 def test_a_damaged_card_of_an_ordered_network_is_refused(changes, tmp_path):
@@ -200,12 +204,49 @@ def test_a_damaged_card_of_an_ordered_network_is_refused(changes, tmp_path):
         assert set(zoo.offered("mnist", "ordered", folder=tmp_path)) <= set(zoo.offered("mnist", "ordered"))
 
 
-def test_a_prefix_belongs_to_the_next_longer_network(tmp_path):
-    for size in (64, 128):
-        for suffix in SUFFIXES:
-            shutil.copy(zoo.WEIGHTS / f"mnist-ordered-64{suffix}", tmp_path / f"mnist-ordered-{size}{suffix}")
-    held = [zoo.holder(f"mnist-ordered-{size}", folder=tmp_path) for size in (8, 64, 65, 128)]
-    assert held == [f"mnist-ordered-{size}" for size in (64, 64, 128, 128)]
+def test_a_prefix_belongs_to_the_longest_network(tmp_path):
+    card = zoo.card("mnist-ordered-64")
+    zoo_of = {"folder": tmp_path}
+    model, quantiser = zoo.load(card.name), zoo.load_codec(card.name).quantiser
+    shorter = {int(length): zoo.load_codec(f"mnist-ordered-{length}").quantiser for length in card.prefixes}
+    zoo.save(model, quantiser, card, prefixes=shorter, **zoo_of)
+    zoo.save(zoo.load("mnist-ordered-16"), shorter[16], zoo.card("mnist-ordered-16"), **zoo_of)
+    assert zoo.offered("mnist", "ordered", **zoo_of) == [2, 4, 8, 16, 32, 64]
+    held = [zoo.holder(f"mnist-ordered-{size}", **zoo_of) for size in (8, 16, 32, 64)]
+    assert held == [f"mnist-ordered-{size}" for size in (64, 16, 64, 64)]
+    for size in (8, 16, 32, 64):
+        assert zoo.load_codec(f"mnist-ordered-{size}", **zoo_of).model.latent_dim == size
+
+
+def test_a_card_is_saved_with_quantisers_for_all_its_prefixes(tmp_path):
+    card, codec = zoo.card("mnist-ordered-64"), zoo.load_codec("mnist-ordered-64")
+    other = dataclasses.replace(card, name="mnist-ordered-65", prefixes={})
+    for facts, prefixes in ((card, {}), (card, {9: codec.quantiser}), (other, {})):
+        with pytest.raises(ValueError, match="expected the card of mnist-ordered-64 and quantisers for"):
+            zoo.save(codec.model, codec.quantiser, facts, prefixes=prefixes, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("steps", torch.ones(4, dtype=torch.bfloat16)),
+        ("steps", torch.ones(2, 2, dtype=torch.float64)),
+        ("steps", torch.ones((), dtype=torch.float64)),
+        ("lows", torch.zeros(32)),
+        ("lows", torch.zeros(2, 16, dtype=torch.int32)),
+        ("counts", torch.zeros((), dtype=torch.int32)),
+        ("frequencies", torch.zeros(3, dtype=torch.int64)),
+        ("frequencies", None),
+    ],
+)
+def test_tables_of_another_kind_are_refused_though_the_hash_fits(key, value, folder):
+    file = folder / "mnist-conv-4.tables.safetensors"
+    stored = {name: part for name, part in {**load(file.read_bytes()), key: value}.items() if part is not None}
+    file.write_bytes(save(stored))
+    rewrite(folder / "mnist-conv-4.json", tables_sha256=sha256(file))
+    with pytest.raises(ValueError, match=r"expected the steps and tables of mnist-conv-4 in .*, got"):
+        zoo.load_codec("mnist-conv-4", folder=folder)
 
 
 # --- what is not there, or damaged
@@ -259,20 +300,18 @@ def test_a_damaged_card_is_refused(content, folder):
 
 def test_a_card_of_an_unknown_architecture_is_refused(folder):
     rewrite(folder / "mnist-conv-4.json", architecture="resnet")
-    with pytest.raises(ValueError, match=r"expected a weight card in .* got .* the card of mnist, resnet, K = 4"):
+    with pytest.raises(ValueError, match=r"weight card in .* got .* card of 'mnist-conv-4': 'mnist', 'resnet', 4"):
         zoo.load("mnist-conv-4", folder=folder)
-    for suffix in SUFFIXES:
-        (folder / f"mnist-conv-4{suffix}").rename(folder / f"mnist-resnet-4{suffix}")
+    renamed(folder, "mnist-resnet-4")
     with pytest.raises(ValueError, match=r"architecture out of .*conv.*dense.*, got 'resnet'"):
         zoo.load("mnist-resnet-4", folder=folder)
 
 
 def test_a_card_of_another_size_is_refused(folder):
     rewrite(folder / "mnist-conv-4.json", latent_dim=5)
-    with pytest.raises(ValueError, match=r"expected a weight card in .* got .* the card of mnist, conv, K = 5"):
+    with pytest.raises(ValueError, match=r"weight card in .* got .* card of 'mnist-conv-4': 'mnist', 'conv', 5"):
         zoo.load("mnist-conv-4", folder=folder)
-    for suffix in SUFFIXES:
-        (folder / f"mnist-conv-4{suffix}").rename(folder / f"mnist-conv-5{suffix}")
+    renamed(folder, "mnist-conv-5")
     with pytest.raises(ValueError, match=r"(?s)weights of mnist-conv-5 in .* got .*size mismatch"):
         zoo.load("mnist-conv-5", folder=folder)
 
@@ -300,8 +339,7 @@ def test_a_card_of_a_network_of_any_size_is_refused_before_it_takes_memory(chang
         zoo.load("mnist-conv-4", folder=folder)
     architecture, size = (changes.get(key, own) for key, own in (("architecture", "conv"), ("latent_dim", 4)))
     if isinstance(size, int) and size < 10**50:  # under the name that fits, too
-        for suffix in SUFFIXES:
-            (folder / f"mnist-conv-4{suffix}").rename(folder / f"mnist-{architecture}-{size}{suffix}")
+        renamed(folder, f"mnist-{architecture}-{size}")
         with pytest.raises(ValueError, match=r"expected (the weights of|a weight card in|the name of shipped weights)"):
             zoo.load(f"mnist-{architecture}-{size}", folder=folder)
     assert time.perf_counter() - start < 5, "a second, but for a busy machine"
@@ -375,7 +413,7 @@ def test_all_that_is_announced_is_shipped_and_nothing_else():
         for kind in itertools.product(data.CLASSES, ["ordered"])
         for size in zoo.offered(*kind)
     }
-    files |= {f"{name}.tables.safetensors" for name in cut}
+    files |= {tables_name(name, zoo.holder(name)) for name in cut}
     files |= {f"{name}-learned.{kind}" for name in zoo.learned_names() for kind in ("json", "safetensors")}
     assert {file.name for file in zoo.WEIGHTS.iterdir()} == files
     assert zoo.learned_names() == list(learned.DESIGNS)
@@ -394,7 +432,7 @@ def test_a_shipped_card_is_complete_and_true(name):
     assert card.sha256 == sha256(zoo.WEIGHTS / f"{name}.safetensors")
     assert card.tables_sha256 == sha256(zoo.WEIGHTS / f"{name}.tables.safetensors")
     for length, figures in card.prefixes.items():
-        assert figures["tables_sha256"] == sha256(zoo.WEIGHTS / f"{dataset}-{architecture}-{length}.tables.safetensors")
+        assert figures["tables_sha256"] == sha256(zoo.WEIGHTS / f"{name}.first-{length}.tables.safetensors")
     model = zoo.load(name)
     assert sum(p.numel() for p in model.parameters()) == card.parameters
     assert card.data_sha256 == data.SHA256[dataset], "not trained on the full data set"
