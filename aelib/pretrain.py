@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -136,9 +137,10 @@ def mean_psnr(test: data.Dataset, restored: Tensor) -> float:
     return round(float(metrics.psnr(test.images, restored).mean()), 4)
 
 
-def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset) -> dict[str, dict[str, float]]:
+def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset) -> dict[str, dict[str, Any]]:
     """Return a card's figures of the first latents of a model alone, at each size that has a dedicated network."""
-    latents, found = models.codes(model, test.images), {}
+    latents = models.codes(model, test.images)
+    found: dict[str, dict[str, Any]] = {}
     for length in [size for size in recipes.SIZES[f"{test.name}-residual"] if size < model.latent_dim]:
         restored = models.pictures(model, residual.prefix(latents, length))
         linear = pca.reconstruct(test.images, length)
