@@ -121,8 +121,8 @@ def model_name(dataset: str, architecture: str, latent_dim: int) -> str:
 
 def names(dataset: str = "*", architecture: str = "*", *, folder: Path = WEIGHTS) -> list[str]:
     """Return the names of all shipped weights, or of one data set's or architecture's, by rising K."""
-    files = folder.glob(f"{dataset}-{architecture}-*.json")
-    found = [file.stem for file in files if file.stem.rsplit("-", 1)[1].isdecimal()]
+    known = folder.glob(f"{dataset}-{architecture}-*.json")
+    found = [file.stem for file in known if file.stem.rsplit("-", 1)[1].isdecimal()]
     return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], int(name.rsplit("-", 1)[1])))
 
 

@@ -147,13 +147,13 @@ def weights(name: str, suffix: str, field: str, source: Path = zoo.WEIGHTS) -> T
 
 def learned_weights() -> Target:
     """Return weights of a small learned codec, in which damage seldom misses what matters, and what loads them."""
-    model, folder = learned.Model(small()).eval(), Path(tempfile.mkdtemp())
+    model, folder = learned.Model(small_design()).eval(), Path(tempfile.mkdtemp())
     codec = codecs.Learned.of(model, data.load("mnist", "train", source="sample").images[:20])
-    zoo.save_learned(codec, {"name": "mnist-learned", "design": learned.fields(small())}, folder=folder)
+    zoo.save_learned(codec, {"name": "mnist-learned", "design": learned.fields(small_design())}, folder=folder)
     return weights("mnist-learned", ".safetensors", "sha256", folder)
 
 
-def small() -> learned.Design:
+def small_design() -> learned.Design:
     """Return a design of little networks."""
     return replace(learned.DESIGNS["mnist"], widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
 
@@ -215,7 +215,7 @@ def package() -> Target:
 
 def beginning() -> Target:
     """Return a checkpoint that another training may begin with, and what reads it."""
-    had = small()
+    had = small_design()
     state = {"average": learned.Model(had).state_dict(), "settings": {"steps": 3}, "design": learned.fields(had)}
     torch.save(state | {"history": [{"step": 3, "seconds": 1.0}]}, stream := io.BytesIO())
     wanted = replace(had, high=0.5)  # whose prices are others

@@ -141,9 +141,7 @@ def kernel_figures() -> dict[str, Any]:
         growth = ask(client, "pass", "slider.resident_megabytes()") - before
         figures["memory"] = {"moves": BATCHES * MOVES, "before_mb": before, "growth_mb": growth}
         figures["first_switch_ms"] = ask(client, "pass", "slider.first_switches()")
-        names = [
-            name for family in families() for name in (zoo.model_name(*family, size) for size in zoo.offered(*family))
-        ]
+        names = [zoo.model_name(*family, size) for family in families() for size in zoo.offered(*family)]
         times = {name: ask(client, "pass", f"slider.first_visit({name!r})") for name in names}
     slowest = max(times, key=lambda name: times[name])
     return figures | {"first_visit": summary(list(times.values())) | {"worst_model": slowest}}

@@ -107,14 +107,14 @@ class Reader:
         limit = prior.channels * -(-places // own) * (PRECISION + ESCAPE_BITS) // 8 + 6
         if (longest := max(map(len, parts))) > limit:
             raise ValueError(f"expected at most {limit} bytes for {places} places, got {longest}")
-        self._prior, self._few = prior, len(parts) <= FEW
-        self._singles = [Single(part) for part in parts] if self._few else []
-        self._decoder = Decoder([] if self._few else parts)
+        few = len(parts) <= FEW
+        self._prior, self._singles = prior, [Single(part) for part in parts if few]
+        self._decoder = Decoder([] if few else parts)
 
     def read(self, scales: Int64) -> Int64:
         """Return the next symbols, those of `scales`, int64 (N, m, h, w)."""
         squeezed = _Squeezed(scales)
-        if self._few:
+        if self._singles:
             own = zip(self._singles, squeezed.scales.T.tolist(), strict=True)
             return squeezed.apart(np.array([self._lane(*one) for one in own]).T)
         found = np.empty_like(squeezed.scales)
