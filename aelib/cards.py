@@ -79,6 +79,8 @@ class Card:
     def __post_init__(self) -> None:
         if type(self.latent_dim) is not int:
             raise ValueError(f"expected a whole latent_dim, got {self.latent_dim!r:.40}")
+        if self.prefixes and (type(self.test) is not dict or "images" not in self.test):
+            raise ValueError(f"expected the number of test images, got {self.test!r:.200}")
         for length, figures in self.prefixes.items():
             if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:
                 raise ValueError(f"expected prefixes of an ordered network, got one of {length!r:.40} latents")
@@ -163,9 +165,9 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
         said = facts.dataset, facts.architecture, facts.latent_dim
         if not stem == facts.name == model_name(*said):
             raise ValueError(f"the card of {facts.name!r:.40}: {', '.join(f'{part!r:.40}' for part in said)}")
-        return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
+    return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
 
 
 def holder(name: str, *, folder: Path = WEIGHTS) -> str:
