@@ -229,6 +229,18 @@ def test_the_hull_is_above_every_point_and_made_of_points():
         assert value <= np.interp(rate, rates, quality) + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("points", "hull"),
+    [
+        ([(1.0, 20.0), (1.0, 22.0), (2.0, 24.0)], [(1.0, 22.0), (2.0, 24.0)]),  # of one rate the best alone
+        ([(1.0, 20.0), (2.0, 22.0), (3.0, 24.0)], [(1.0, 20.0), (3.0, 24.0)]),  # what lies on a line adds nothing
+        ([(2.0, 20.0), (1.0, 20.0)], [(1.0, 20.0)]),
+    ],
+)
+def test_the_hull_of_ties(points, hull):
+    assert curves.convex_hull(points) == hull
+
+
 def test_an_autoencoder_stream_says_what_it_is_and_refuses_what_it_is_not(images, autoencoder):
     (stream,) = autoencoder.encode(images[:1])
     assert stream[:3] == b"AE\x01"
@@ -316,6 +328,7 @@ def test_hulls_join_the_series_of_a_codec_and_all_autoencoders(images):
     }
     assert curves.psnr_at(hulls["JPEG"], 1.5) == pytest.approx(23.5)
     assert curves.psnr_at(hulls["JPEG"], 0.99) is None
+    assert curves.psnr_at(hulls["JPEG"], hulls["JPEG"][0][0]) == hulls["JPEG"][0][1]
     assert curves.psnr_at(hulls["autoencoder"], 7.0) == 18.0
 
 

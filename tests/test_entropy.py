@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aelib import entropy, range_coder
@@ -210,6 +210,7 @@ def test_unsigned_symbols_are_coded_and_floats_are_named():
 @given(
     st.binary(max_size=40), st.lists(st.sampled_from([1, 2, 7, 16]), min_size=1, max_size=12), st.integers(0, 1 << 30)
 )
+@example(b"\xff" * 40, [16] * 12, 0)  # beyond the last symbol's interval
 def test_one_stream_in_whole_numbers_is_read_as_many_are(stream, widths, seed):
     """Any bytes are a stream of some symbols; both ways must agree on damaged ones as well."""
     tables = entropy.fit_tables(laplace(seed, 50, 3, 2.0))
