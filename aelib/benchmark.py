@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import codecs, containers, curves, files, metrics
+from aelib import codecs, containers, curves, files, metrics, records
 from aelib import images as im
 from aelib.codecs import Codec, PictureCodec
 
@@ -223,7 +223,7 @@ def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
         content = files.read_json(file)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
-        return [_point(stored) for stored in content.pop("points")], content
+        return [records.made(Point, stored) for stored in content.pop("points")], content
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected results of schema {SCHEMA} in {file}, got {error!r}") from error
 
@@ -234,8 +234,3 @@ def read_folder(folder: Path, dataset: str) -> dict[str, list[Point]]:
     if not stored:
         raise ValueError(f"expected results of {dataset} in {folder}, got none; make results writes them")
     return {file.stem.removeprefix(f"{dataset}-"): read(file)[0] for file in stored}
-
-
-def _point(stored: dict[str, Any]) -> Point:
-    values: dict[str, Any] = {k: Spread(**v) if isinstance(v, dict) else v for k, v in stored.items()}
-    return Point(**values)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from aelib import files
+from pydantic import Field
+
+from aelib import files, records
 
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
-# What a card says of a prefix: the types that JSON has for it, and what else must hold.
-_FIGURES: dict[str, tuple[tuple[type, ...], Callable[[Any], bool]]] = {
-    "mean_psnr": ((int, float), lambda value: 0 <= value < 1000),
-    "pca_mean_psnr": ((int, float), lambda value: 0 <= value < 1000),
-    "parameters": ((int,), lambda value: value > 0),
-    "tables_sha256": ((str,), lambda value: re.fullmatch("([0-9a-f]{64})?", value) is not None),
-}
+_Decibel = Annotated[float, Field(ge=0, lt=1000)]
+_Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty until the file is written
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What an ordered network is with its first latents alone; fields as in `Card`, `mean_psnr` as in its `test`."""
+
+    mean_psnr: _Decibel
+    pca_mean_psnr: _Decibel
+    parameters: Annotated[int, Field(gt=0)]
+    tables_sha256: _Sha256
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Card:
     sha256, tables_sha256 : str
         Of the weight file, and of the file of the quantiser's steps and tables.
     prefixes : dict
-        Of an ordered network, by number of latents, where only so many are kept: ``mean_psnr`` and ``pca_mean_psnr``,
-        the number of ``parameters``, and ``tables_sha256``, for each length has a quantiser of its own.
+        Of an ordered network, by number of latents, what it is where only so many are kept: a `Prefix`, whose
+        ``tables_sha256`` is of its own, for each length has a quantiser of its own.
     """
 
     name: str
@@ -64,7 +70,7 @@ class Card:
     channels: int
     size: int
     parameters: int
-    test: dict[str, float]
+    test: dict[str, int | float]
     pca_mean_psnr: float
     recipe: dict[str, Any]
     history: dict[str, list[float]]
@@ -72,22 +78,16 @@ class Card:
     versions: dict[str, str]
     hardware: str
     seconds: float
-    sha256: str = ""
-    tables_sha256: str = ""
-    prefixes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sha256: _Sha256 = ""
+    tables_sha256: _Sha256 = ""
+    prefixes: dict[str, Prefix] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if type(self.latent_dim) is not int:
-            raise ValueError(f"expected a whole latent_dim, got {self.latent_dim!r:.40}")
-        if self.prefixes and (type(self.test) is not dict or "images" not in self.test):
+        if self.prefixes and "images" not in self.test:
             raise ValueError(f"expected the number of test images, got {self.test!r:.200}")
-        for length, figures in self.prefixes.items():
+        for length in self.prefixes:
             if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:
                 raise ValueError(f"expected prefixes of an ordered network, got one of {length!r:.40} latents")
-            if not all(
-                type(figures.get(key)) in kinds and check(figures[key]) for key, (kinds, check) in _FIGURES.items()
-            ):
-                raise ValueError(f"expected {', '.join(_FIGURES)} of a prefix, got {figures!r:.200}")
 
     def first(self, length: int) -> Card:
         """Return the card of the network with its first `length` latents alone; of `test` it has the mean PSNR.
@@ -97,17 +97,17 @@ class Card:
         ValueError
             That was not measured.
         """
-        if (figures := self.prefixes.get(f"{length}")) is None:
+        if (prefix := self.prefixes.get(f"{length}")) is None:
             measured = [*self.prefixes, f"{self.latent_dim}"]
             raise ValueError(f"expected one of {', '.join(measured)} latents of {self.name}, got {length}")
         return replace(
             self,
             name=model_name(self.dataset, self.architecture, length),
             latent_dim=length,
-            parameters=figures["parameters"],
-            test={"images": self.test["images"], "mean_psnr": figures["mean_psnr"]},
-            pca_mean_psnr=figures["pca_mean_psnr"],
-            tables_sha256=figures["tables_sha256"],
+            parameters=prefix.parameters,
+            test={"images": self.test["images"], "mean_psnr": prefix.mean_psnr},
+            pca_mean_psnr=prefix.pca_mean_psnr,
+            tables_sha256=prefix.tables_sha256,
             prefixes={},
         )
 
@@ -161,11 +161,11 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
     stem = holder(name, folder=folder)
     file = folder / f"{stem}.json"
     try:
-        facts = Card(**files.read_json(file))
+        facts = records.made(Card, files.read_json(file))
         said = facts.dataset, facts.architecture, facts.latent_dim
         if not stem == facts.name == model_name(*said):
             raise ValueError(f"the card of {facts.name!r:.40}: {', '.join(f'{part!r:.40}' for part in said)}")
-    except (AttributeError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"expected a weight card in {file}, got something else: {error}") from error
     return facts if stem == name else facts.first(int(name.rsplit("-", 1)[1]))
 

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from aelib import files, guards
+from aelib import files, guards, records
 
 Record = TypeVar("Record")
+_BY_DEVICE = {"lr", "capturable", "fused"}  # options of an optimizer that differ from device to device
 Part = Any  # a module or an optimizer: whatever has state_dict and load_state_dict
 
 
@@ -34,11 +35,16 @@ def save(
 
 def read(file: Path, device: torch.device) -> dict[str, Any]:
     """Return what a checkpoint holds; on damaged and foreign files zipfile and torch raise many kinds of error."""
-    with zipfile.ZipFile(file) as archive:  # torch.load does not look at the checksums
-        guards.check_stored(archive, file.stat().st_size)
+    content = io.BytesIO(file.read_bytes())
+    # zipfile looks for an archive at the end of a file, torch.load at its beginning, and not at the checksums.
+    if (start := content.getvalue()[:4]) != b"PK\3\4":
+        raise ValueError(f"expected a zip archive, got a file that begins with {start!r}")
+    with zipfile.ZipFile(content) as archive:
+        guards.check_stored(archive, content.getbuffer().nbytes)
         if damaged := archive.testzip():
             raise ValueError(f"a wrong checksum of {damaged}")
-    state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    content.seek(0)
+    state: dict[str, Any] = torch.load(content, map_location=device, weights_only=True)
     return state
 
 
@@ -46,8 +52,10 @@ def restore(
     file: Path,
     parts: Mapping[str, Part],
     origin: Mapping[str, Any],
-    record: Callable[..., Record],
+    record: type[Record],
     device: torch.device,
+    *,
+    possible: Callable[[list[Record]], bool],
     defaults: Mapping[str, Any] | None = None,
 ) -> list[Record]:
     """Load the states of all parts, of which "model" is one, and return the history, as records made of its entries.
@@ -57,16 +65,20 @@ def restore(
     Raises
     ------
     ValueError
-        The file is damaged, foreign, of another network, or of another origin.
+        The file is damaged, foreign, of another network, or of another origin, or its history is not a possible one.
     """
     try:
         state = read(file, device)
         stored = {key: state[key] for key in origin}
         stored["settings"] = {**(defaults or {}), **stored["settings"]}
-        history = [record(**entry) for entry in state["history"]]
+        history = [records.made(record, entry) for entry in state["history"]]
         if stored == origin:
+            if not possible(history):
+                raise ValueError(f"a history of {len(history)} entries that the training does not have")
             for name, part in parts.items():
-                part.load_state_dict(state[name])
+                part.load_state_dict(
+                    _fitting(part, state[name]) if isinstance(part, torch.optim.Optimizer) else state[name]
+                )
     except Exception as error:  # BadZipFile and UnpicklingError among them
         raise ValueError(
             f"expected a checkpoint of this {type(parts['model']).__name__} by aelib.train.fit in {file}, "
@@ -77,3 +89,23 @@ def restore(
         said = "; ".join(f"{key}: expected {own}, got {other}" for key, (own, other) in differing.items())
         raise ValueError(f"expected a checkpoint of the same settings and images in {file}, but {said}")
     return history
+
+
+def _fitting(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's state if its options are the optimizer's own and its tensors have the parameters' shapes.
+
+    `load_state_dict` takes any.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    groups = [{**mine, **stored} for mine, stored in zip(own, state["param_groups"], strict=True)]
+    for mine, stored in zip(own, groups, strict=True):
+        if differing := {
+            key for key in stored if key not in _BY_DEVICE and (key not in mine or mine[key] != stored[key])
+        }:
+            raise ValueError(f"other options of the optimizer: {', '.join(sorted(differing))}")
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if value.shape not in (torch.Size([]), shapes[index]):
+                raise ValueError(f"an optimizer's {name} of shape {tuple(value.shape)}")
+    return {**state, "param_groups": groups}

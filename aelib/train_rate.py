@@ -137,7 +137,9 @@ def fit(
     if checkpoint:
         origin |= {"images": checkpoints.digest(images), "validation": checkpoints.digest(validation)}
     found = crew.found(checkpoint, target)
-    history = checkpoints.restore(found, parts, origin, Look, target) if found else []
+    looks = [*range(every, settings.steps, every), settings.steps]
+    possible = partial(_possible, looks=looks)
+    history = checkpoints.restore(found, parts, origin, Look, target, possible=possible) if found else []
     if checkpoint and crew.first and (not history or history[-1].step < settings.steps):
         files.check_writable(checkpoint.parent)
     before = history[-1].seconds if history else 0.0
@@ -189,6 +191,11 @@ def fit(
     model.load_state_dict(averaged.state_dict())
     model.to(memory_format=torch.contiguous_format).eval()
     return history
+
+
+def _possible(history: list[Look], looks: list[int]) -> bool:
+    points = {len(column) for look in history for column in (look.bits_per_pixel, look.mean_psnr)}
+    return [look.step for look in history] == looks[: len(history)] and points <= {len(QUALITIES)}
 
 
 def _switch(settings: Settings) -> int:

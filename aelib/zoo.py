@@ -208,7 +208,7 @@ def save(
         "sha256": hashlib.sha256(weights).hexdigest(),
         "tables_sha256": hashes.pop(model.latent_dim),
         "prefixes": {
-            f"{length}": facts.prefixes[f"{length}"] | {"tables_sha256": own} for length, own in hashes.items()
+            f"{length}": asdict(facts.prefixes[f"{length}"]) | {"tables_sha256": own} for length, own in hashes.items()
         },
     }
     files.write_whole(folder / f"{facts.name}.json", (json.dumps(said, indent=1) + "\n").encode())

@@ -176,7 +176,7 @@ def checkpoint() -> Target:
     model, origin = torch.nn.Linear(3, 2), {"settings": {"steps": 3}}
     folder = Path(tempfile.mkdtemp())
     checkpoints.save(folder / "seed.pt", {"model": model}, origin, [])
-    restore = partial(checkpoints.restore, origin=origin, record=train_rate.Look, device=torch.device("cpu"))
+    restore = partial(checkpoints.restore, origin=origin, record=train_rate.Look, device=torch.device("cpu"), possible=bool)
     seeds = [(folder / "seed.pt").read_bytes()]
     return file_target(seeds, lambda file: restore(file, {"model": model}), "some.pt")
 

@@ -89,7 +89,7 @@ def main() -> None:
                 row[str(card.latent_dim)] = closer[card.name]["mean_psnr"]
         for name in zoo.names(dataset, "ordered"):
             whole = zoo.card(name)
-            rows["ordered"] = {length: figures["mean_psnr"] for length, figures in whole.prefixes.items()}
+            rows["ordered"] = {length: prefix.mean_psnr for length, prefix in whole.prefixes.items()}
             rows["ordered"][str(whole.latent_dim)] = whole.test["mean_psnr"]
         if dataset == "cifar10":
             rows[PUBLISHED["name"]] = PUBLISHED["mean_psnr"]

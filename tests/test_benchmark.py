@@ -167,6 +167,20 @@ def test_other_json_is_refused_by_name(tmp_path, content):
         benchmark.read(file)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"rate_file": 5}, {"codec": None}, {"images": "many"}, {"psnr": {"mean": "x", "deviation": 1}}, {"mse": None}, 3],
+)
+def test_results_of_other_types_are_refused(change, tmp_path, images):
+    file = tmp_path / "points.json"
+    benchmark.write(file, [benchmark.measure(codecs.Jpeg(50), images)], {})
+    content = json.loads(file.read_text())
+    content["points"] = [content["points"][0] | change if isinstance(change, dict) else change]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"expected results of schema 1 in .*points\.json, got"):
+        benchmark.read(file)
+
+
 def test_results_of_another_schema_are_refused_by_its_number(tmp_path):
     (tmp_path / "points.json").write_text('{"schema": 2, "points": []}')
     with pytest.raises(ValueError, match=r"got ValueError\('schema 2'\)$"):

@@ -377,6 +377,7 @@ OTHER_CONTENT = [
     ("mnist", {"data/train-images-idx3-ubyte": bytes(16 + 783)}),
     ("mnist", {"data/train-images-idx3-ubyte": b""}),
     ("cifar10", {"train_lables.json": b"[3, "}),
+    ("cifar10", {"test_lables.json": b"[" * 100_000}),
     ("cifar10", {"test_batch.png": b"no picture"}),
 ]
 

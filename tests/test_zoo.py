@@ -307,6 +307,28 @@ def test_a_card_of_an_unknown_architecture_is_refused(folder):
         zoo.load("mnist-resnet-4", folder=folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test": 5},
+        {"test": {"mean_psnr": "high"}},
+        {"parameters": "x"},
+        {"recipe": None},
+        {"pca_mean_psnr": "n"},
+        {"history": {"train_loss": ["x"]}},
+        {"seconds": None},
+        {"sha256": "../weights"},
+    ],
+)
+def test_a_card_of_other_types_is_refused(changes, folder):
+    rewrite(folder / "mnist-conv-4.json", **changes)
+    for read in (zoo.card, zoo.load, zoo.load_codec):
+        with pytest.raises(
+            ValueError, match=r"expected a weight card in .*mnist-conv-4.json, got something else: Card: "
+        ):
+            read("mnist-conv-4", folder=folder)
+
+
 def test_a_card_of_another_size_is_refused(folder):
     rewrite(folder / "mnist-conv-4.json", latent_dim=5)
     with pytest.raises(ValueError, match=r"weight card in .* got .* card of 'mnist-conv-4': 'mnist', 'conv', 5"):
@@ -431,8 +453,8 @@ def test_a_shipped_card_is_complete_and_true(name):
     assert (card.channels, card.size, card.size) == data.SHAPES[dataset]
     assert card.sha256 == sha256(zoo.WEIGHTS / f"{name}.safetensors")
     assert card.tables_sha256 == sha256(zoo.WEIGHTS / f"{name}.tables.safetensors")
-    for length, figures in card.prefixes.items():
-        assert figures["tables_sha256"] == sha256(zoo.WEIGHTS / f"{name}.first-{length}.tables.safetensors")
+    for length, prefix in card.prefixes.items():
+        assert prefix.tables_sha256 == sha256(zoo.WEIGHTS / f"{name}.first-{length}.tables.safetensors")
     model = zoo.load(name)
     assert sum(p.numel() for p in model.parameters()) == card.parameters
     assert card.data_sha256 == data.SHA256[dataset], "not trained on the full data set"
