@@ -58,8 +58,10 @@ def from_mirror(name: str, folder: Path) -> Arrays:
 
 
 # A foreign archive may hold anything: OverflowError is that of a label beyond 255, RecursionError of lists in lists.
-_FOREIGN = (ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError)
-_FOREIGN += (tarfile.TarError, zlib.error, gzip.BadGzipFile)
+_FOREIGN = (
+    *(ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError),
+    *(tarfile.TarError, zlib.error, gzip.BadGzipFile),
+)
 
 
 class _Bounded(gzip.GzipFile):

@@ -12,36 +12,6 @@ from aelib.benchmark import Point
 # Figures of others, given to a tenth of a decibel and not measured here.
 QUOTED = ("UvA tutorial 9",)
 TIE = 0.02  # dB, more than other seeds change (results/ladder.json), and less than a reader sees
-# Points (bit per pixel, mean PSNR in dB) on the CIFAR-10 test set from the repositories mandt-lab/uqdm (Minnen 2020,
-# Balle 2018) and EmilienDupont/coinpp (Cheng 2020, and BMS: Balle, Minnen and Singh 2018); their rates are entropies
-# under the model, not bytes.
-PUBLISHED = {
-    "Minnen 2020 (published)": [
-        (0.0568, 17.909),
-        (0.3355, 24.215),
-        (1.1218, 30.769),
-        (2.8024, 38.124),
-        (4.0976, 41.956),
-    ],
-    "Balle 2018 (published)": [
-        (0.0269, 16.159),
-        (0.2894, 22.936),
-        (1.0495, 29.655),
-        (2.7783, 37.446),
-        (4.053, 41.504),
-    ],
-    "Cheng 2020 (published)": [(0.391, 22.633), (0.554, 24.531), (1.32, 31.822), (1.732, 34.862), (2.258, 37.587)],
-    "BMS 2018 (published)": [
-        (0.19, 19.203),
-        (0.37, 22.577),
-        (0.746, 26.827),
-        (1.112, 29.496),
-        (1.631, 32.126),
-        (2.113, 34.116),
-        (2.791, 36.885),
-        (3.233, 38.333),
-    ],
-}
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
 
 
@@ -64,6 +34,23 @@ def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
         return {method: {int(size): float(value) for size, value in row.items()} for method, row in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"expected mean PSNR by method and size for {dataset} in {file}, got {error!r}") from error
+
+
+def read_published(file: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the rate-distortion curves of others, points (bit per pixel, mean PSNR in dB) by method.
+
+    Their rates are entropies under the model, not bytes; the file names the sources.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
+    try:
+        stored = files.read_json(file)["curves"]
+        return {name: [(float(rate), float(psnr)) for rate, psnr in row["points"]] for name, row in stored.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"expected curves of points by method in {file}, got {error!r}") from error
 
 
 def by_size(methods: Mapping[str, Mapping[int, float]], *, title: str) -> str:

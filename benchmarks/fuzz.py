@@ -24,14 +24,16 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import record
@@ -46,18 +48,21 @@ from aelib import (
     files,
     learned,
     mapped,
+    models,
     sources,
     tables,
+    train,
     train_codec,
     train_rate,
     zoo,
 )
+from aelib import images as im
 from aelib.cards import tables_name
 
 ROOT = Path(__file__).parent.parent
 RESULTS, FINDINGS = ROOT / "results" / "fuzz.json", ROOT / "runs" / "fuzz"
 PACKAGES = ("aelib", "torch", "numpy", "pillow")
-CURVES, SIZES = "cifar10-*.json", "ladder.json"  # results that are seeds
+CURVES, SIZES, PUBLISHED = "cifar10-*.json", "ladder.json", "published.json"  # results that are seeds
 PART = 20_000  # inputs that are tried, and kept, together
 SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
@@ -101,6 +106,15 @@ def photographs() -> Target:
     picture = data.load("cifar10", "test", source="sample").images[0]
     formats = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
     return [files.write_picture(picture, name) for name in formats], files.read_photograph
+
+
+def results() -> Target:
+    """Return results and what reads them and draws hulls of them."""
+
+    def hulls(file: Path) -> None:
+        benchmark.hulls({"own": benchmark.read(file)[0]})
+
+    return file_target([_smallest(CURVES)], hulls, "some.json")
 
 
 def cards() -> Target:
@@ -153,6 +167,15 @@ def learned_weights() -> Target:
     return weights("mnist-learned", ".safetensors", "sha256", folder)
 
 
+def many_lanes() -> Target:
+    """Return streams of a small learned codec, of pictures of 1, 2 and 17 lanes, and what decodes one."""
+    digits = data.load("mnist", "train", source="sample").images
+    codec = codecs.Learned.of(learned.Model(small_design()).eval(), digits[:20])
+    picture = im.tile(digits[:25], columns=5)[:, :136, :128]
+    streams = [*codec.encode(picture[None, :, :32, :32]), *codec.encode(picture[None, :, :64, :32])]
+    return [*streams, *codec.encode(picture[None])], lambda stream: codec.decode([stream])
+
+
 def small_design() -> learned.Design:
     """Return a design of little networks."""
     return replace(learned.DESIGNS["mnist"], widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
@@ -172,19 +195,67 @@ def any_learned() -> Target:
 
 
 def checkpoint() -> Target:
-    """Return checkpoints and what restores them."""
-    model, origin = torch.nn.Linear(3, 2), {"settings": {"steps": 3}}
-    folder = Path(tempfile.mkdtemp())
-    checkpoints.save(folder / "seed.pt", {"model": model}, origin, [])
-    restore = partial(checkpoints.restore, origin=origin, record=train_rate.Look, device=torch.device("cpu"), possible=bool)
-    seeds = [(folder / "seed.pt").read_bytes()]
-    return file_target(seeds, lambda file: restore(file, {"model": model}), "some.pt")
+    """Return what a checkpoint of a small network says, and what goes on with its training, which was done."""
+    images = torch.arange(20 * 64, dtype=torch.uint8).reshape(20, 1, 8, 8)
+    settings, model = train.Settings(epochs=1, batch_size=10, average=0.9), models.build("dense", 2, channels=1, size=8)
+
+    def fit(file: Path) -> list[str]:
+        return [str(epoch) for epoch in train.fit(model, images, images, settings, device="cpu", checkpoint=file)]
+
+    return repacked(fit)
+
+
+def rate_checkpoint() -> Target:
+    """Return what a checkpoint of the learned codec's training says, of one layer, and what restores it."""
+    layer, origin = torch.nn.Linear(3, 2), {"settings": {"steps": 3}}
+    parts = {"model": layer, "optimizer": torch.optim.Adam(layer.parameters())}
+    layer(torch.ones(3)).sum().backward()
+    parts["optimizer"].step()
+    count = len(train_rate.QUALITIES)
+    look = train_rate.Look(3, 0.5, [1.0] * count, [30.0] * count, 2.0)
+    possible = partial(train_rate._possible, looks=[3])
+
+    def restore(file: Path) -> list[str]:
+        if not file.is_file():
+            checkpoints.save(file, parts, origin, [asdict(look)])
+        cpu = torch.device("cpu")
+        return [str(each) for each in checkpoints.restore(file, parts, origin, train_rate.Look, cpu, possible=possible)]
+
+    return repacked(restore)
+
+
+def repacked(resume: Callable[[Path], object]) -> Target:
+    """Return the pickle of a checkpoint that `resume` writes where there is none, and what resumes from a damaged one.
+
+    The checksums are made to fit, else only they would be tried.
+    """
+    file = Path(tempfile.mkdtemp()) / "some.pt"
+    resume(file)
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (said,) = (name for name in members if name.endswith("data.pkl"))
+
+    def check(content: bytes) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, member in (members | {said: content}).items():
+                archive.writestr(name, member)
+        with contextlib.suppress(FloatingPointError):  # as is documented, of weights that are none
+            resume(file)
+
+    return [members[said]], check
 
 
 def cached_data() -> Target:
-    """Return the start of a cache file's kind, an npz of small arrays, and what reads the cache."""
-    np.savez(stream := io.BytesIO(), **{key: np.arange(9, dtype=np.uint8) for key in data.SHA256["mnist"]})
-    return file_target([stream.getvalue()], lambda file: data._read_cache(file, "mnist"), "mnist.npz")
+    """Return a cache file of small arrays, and what reads the cache of a data set that is these."""
+    arrays = {key: np.arange(9, dtype=np.uint8) for key in data.SHA256["mnist"]}
+    np.savez(stream := io.BytesIO(), **arrays)
+    hashes = {key: hashlib.sha256(array).hexdigest() for key, array in arrays.items()}
+
+    def read(file: Path) -> None:
+        with mock.patch.dict(data.SHA256, {"mnist": hashes}):
+            data._read_cache(file, "mnist")
+
+    return file_target([stream.getvalue()], read, "mnist.npz")
 
 
 def mapped_images() -> Target:
@@ -193,20 +264,43 @@ def mapped_images() -> Target:
     return file_target([stream.getvalue()], lambda file: mapped.read(file).sum(), "images.npy")
 
 
-def package() -> Target:
-    """Return archives of digits as a mirror sends them, and what unpacks one; OSError asks the next source."""
+def package(dataset: str) -> Target:
+    """Return small archives as a mirror sends them, and what unpacks one; OSError asks the next source."""
+    if dataset == "mnist":
+        sizes = {"images-idx3": 16 + 2 * 784, "labels-idx1": 8 + 2}
+        members = {
+            f"package/data/{part}-{name}-ubyte": bytes(size)
+            for name, size in sizes.items()
+            for part in ("train", "t10k")
+        }
+    else:
+        picture = files.write_picture(torch.zeros(3, 2, 1024, dtype=torch.uint8), "PNG")
+        names = [*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]
+        members = {f"package/{name}.png": picture for name in names}
+        members |= {f"package/{part}_lables.json": b"[3, 5]" for part in ("train", "test")}
+    return unpacking(members, "package", sources._UNPACK[dataset])
+
+
+def official() -> Target:
+    """Return a small archive as the official source of photographs sends it, and what unpacks one."""
+    names = [*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]
+    members = {f"cifar-10-batches-bin/{name}.bin": bytes(2 * 3073) for name in names}
+    return unpacking(members, "cifar-10-batches-bin", sources._official_cifar10)
+
+
+def unpacking(members: dict[str, bytes], folder: str, arrange: Callable[..., Any]) -> Target:
+    """Return an archive of these members, compressed and with bytes in the clear, and what unpacks one."""
     seeds = []
-    for mode in ("w:gz", "w"):
-        with tarfile.open(fileobj=(stream := io.BytesIO()), mode=mode) as archive:  # type: ignore[call-overload]
-            for name, size in (("images-idx3", 16 + 2 * 784), ("labels-idx1", 8 + 2)):
-                for part in ("train", "t10k"):
-                    (member := tarfile.TarInfo(f"package/data/{part}-{name}-ubyte")).size = size
-                    archive.addfile(member, io.BytesIO(bytes(size)))
+    for level in (9, 0):  # without compression, so that damage meets members and headers
+        with tarfile.open(fileobj=(stream := io.BytesIO()), mode="w:gz", compresslevel=level) as archive:
+            for name, content in members.items():
+                (member := tarfile.TarInfo(name)).size = len(content)
+                archive.addfile(member, io.BytesIO(content))
         seeds.append(stream.getvalue())
 
     def unpacked(file: Path) -> None:
         try:
-            sources._unpack(file, "digits", "package", sources._UNPACK["mnist"])
+            sources._unpack(file, "images", folder, arrange)
         except OSError as error:
             raise ValueError(str(error)) from error
 
@@ -228,6 +322,7 @@ def targets() -> dict[str, Callable[[], Target]]:
     made: dict[str, Callable[[], Target]] = {
         "learned": lambda: codec_target(zoo.load_learned("cifar10", 7), side=8),
         "learned weights": learned_weights,
+        "learned, lanes": many_lanes,
         "learned, grey": lambda: codec_target(zoo.load_learned("mnist", 7), channels=1, side=8),
         "jpeg": lambda: codec_target(codecs.Jpeg(30)),
         "webp": lambda: codec_target(codecs.WebP(30)),
@@ -246,12 +341,16 @@ def targets() -> dict[str, Callable[[], Target]]:
         "tables": lambda: weights("mnist-conv-4", ".tables.safetensors", "tables_sha256"),
         "learned card": learned_cards,
         "any learned": any_learned,
-        "results": lambda: file_target([_smallest(CURVES)], benchmark.read, "some.json"),
+        "results": results,
         "sizes": lambda: file_target([_smallest(SIZES)], lambda f: tables.read_sizes(f, "mnist"), "sizes.json"),
+        "published": lambda: file_target([_smallest(PUBLISHED)], tables.read_published, "published.json"),
         "checkpoint": checkpoint,
+        "rate checkpoint": rate_checkpoint,
         "cached data": cached_data,
         "mapped": mapped_images,
-        "package": package,
+        "package": lambda: package("mnist"),
+        "package, photographs": lambda: package("cifar10"),
+        "official": official,
         "begin": beginning,
     }
     return made
@@ -306,9 +405,13 @@ def run(name: str, count: int, seed: str, current: Any, length: Any, report: Any
     """Feed `count` inputs to a target and report what was found; the input being tried stands in `current`."""
     torch.set_num_threads(1)
     seeds, target = targets()[name]()
+    accepted = 0
     for good in seeds:
-        with contextlib.suppress(ValueError):  # the npz of small arrays is not the data set
+        with contextlib.suppress(ValueError):  # some seeds are there to be refused
             target(good)
+            accepted += 1
+    if not accepted:
+        raise ValueError("expected seeds of which some are accepted, got none")
     if max(map(len, seeds)) > LONGEST:
         raise ValueError(f"expected seeds of at most {LONGEST} bytes, got one of {max(map(len, seeds))}")
     chance = random.Random(f"{name} {seed}")
@@ -386,7 +489,7 @@ def watched(name: str, count: int, seed: str) -> dict[str, Any]:
 @cache
 def code() -> str:
     """Return a hash of what the targets do and begin with: source, weights, results, packages, when first asked."""
-    results = [file for pattern in (CURVES, SIZES) for file in sorted((ROOT / "results").glob(pattern))]
+    results = [file for pattern in (CURVES, SIZES, PUBLISHED) for file in sorted((ROOT / "results").glob(pattern))]
     known = [Path(__file__), *(file for file in sorted((ROOT / "aelib").rglob("*")) if file.is_file()), *results]
     parts = [hashlib.sha256(file.read_bytes()).digest() for file in known if "__pycache__" not in file.parts]
     versions = [

@@ -97,7 +97,7 @@ def learned_table(dataset: str) -> str:
     results = benchmark.read_folder(ROOT / "results", dataset)
     title = f"{TITLES[dataset]}, {results['learned'][0].images:,} test images"
     low, high = INTERVALS[dataset]
-    other = tables.PUBLISHED if dataset == "cifar10" else None
+    other = tables.read_published(ROOT / "results" / "published.json") if dataset == "cifar10" else None
     own = [benchmark.codec_of(series) for series in ("learned", "learned-slow")]
     parts = [
         tables.bjontegaard(results, ["JPEG", "AVIF"], title=title, codec=codec, low=low, high=high, published=other)

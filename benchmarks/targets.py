@@ -14,7 +14,6 @@ from aelib import benchmark, curves, tables, zoo
 FOLDER = Path(__file__).parent.parent / "results"
 LOW, HIGH = 22.0, 36.0  # dB, over which BD-rates are means
 RATE, QUALITY = 1.0, 30.0  # bit per pixel and dB at which codecs are compared
-SHARE = 0.5  # of the rate of a lossless codec that digits may take
 
 
 @dataclass(frozen=True)
@@ -57,50 +56,59 @@ def _rate_at(points: list[tuple[float, float]], psnr: float) -> float:
 
 def all_targets() -> list[Target]:
     """Return all of them, those of CIFAR-10 with a shared header where not said otherwise."""
-    photographs = benchmark.hulls(benchmark.read_folder(FOLDER, "cifar10"), "shared") | tables.PUBLISHED
+    goals, published = _stored("goals")["learned"], tables.read_published(FOLDER / "published.json")
+    photographs = benchmark.hulls(benchmark.read_folder(FOLDER, "cifar10"), "shared") | published
     own, best = (benchmark.codec_of(series) for series in ("learned", "learned-best"))
     found = []
-    for name, limit in ((own, 30.1), (best, 30.5)):
+    for name, limit in ((own, goals["mean_psnr"]), (best, goals["mean_psnr_best"])):
         reached = curves.psnr_at(photographs[name], RATE) if name in photographs else None
         found.append(Target(f"{name}: mean PSNR at {RATE:g} bpp", limit, "dB", True, reached, 2))
-    slow, minnen = benchmark.codec_of("learned-slow"), next(iter(tables.PUBLISHED))
-    for name, other, limit in ((own, "AVIF", -30.0), (own, "JPEG", -50.0), (slow, "JPEG", -50.0), (own, minnen, 0.0)):
+    slow, minnen = benchmark.codec_of("learned-slow"), next(iter(published))
+    for name, other, goal in (
+        (own, "AVIF", "avif"),
+        (own, "JPEG", "jpeg"),
+        (slow, "JPEG", "jpeg_slow"),
+        (own, minnen, "minnen"),
+    ):
         delta = curves.bjontegaard_delta(photographs[other], photographs[name], low=LOW, high=HIGH)
         what = f"{name}: BD-rate against {other}, {LOW:g} to {HIGH:g} dB"
-        found.append(Target(what, limit, "%", False, delta.rate, 1))
+        found.append(Target(what, goals[f"bd_rate_{goal}"], "%", False, delta.rate, 1))
     avif = _stored("avif")
     slowest = min(avif["rows"], key=lambda row: row["speed"])
     what = f"BD-rate against AVIF at its slowest, {avif['images']} images"
-    found.append(Target(what, -30.0, "%", False, slowest.get("learned_bd_rate_percent"), 1))
+    found.append(Target(what, goals["bd_rate_slowest_avif"], "%", False, slowest.get("learned_bd_rate_percent"), 1))
     results = benchmark.read_folder(FOLDER, "mnist")
     digits = benchmark.hulls(results, "shared")
     lossless = min(point.rate_shared.mean for point in results["lossless"])
     share = 100 * _rate_at(digits[own], QUALITY) / lossless
     what = f"MNIST: rate at {QUALITY:g} dB, of the smaller of PNG and lossless WebP"
-    found.append(Target(what, 100 * SHARE, "%", False, share))
+    found.append(Target(what, goals["mnist_share"], "%", False, share))
     formats = [hull for name, hull in digits.items() if not name.startswith(("learned", "autoencoder"))]
     behind = [rate for rate, psnr in digits[own] if any((curves.psnr_at(hull, rate) or 0) >= psnr for hull in formats)]
-    found.append(Target("MNIST: measured rates at which a format is ahead", 0, "", False, len(behind)))
+    found.append(
+        Target("MNIST: measured rates at which a format is ahead", goals["mnist_behind"], "", False, len(behind))
+    )
     speed = _stored("throughput")["rows"][0]
-    for kind, limit in (("encode", 800), ("decode", 1000)):
+    for kind in ("encode", "decode"):
         what = f"images {kind}d a second, {speed['setting']}"
-        found.append(Target(what, limit, "", True, speed[f"{kind}_images_per_second"]))
+        found.append(Target(what, goals[f"images_{kind}d"], "", True, speed[f"{kind}_images_per_second"]))
     size = sum(file.stat().st_size for file in zoo.WEIGHTS.glob("*-learned.safetensors")) / 1e6
-    found.append(Target("weights of all learned codecs on disk", 8, "MB", False, size, 1))
+    found.append(Target("weights of all learned codecs on disk", goals["megabytes"], "MB", False, size, 1))
     return found
 
 
 def ladder_targets() -> list[Target]:
     """Return those of the residual networks, by bottleneck size."""
+    goals = _stored("goals")
     sizes = {dataset: tables.read_sizes(FOLDER / "ladder.json", dataset) for dataset in ("cifar10", "mnist")}
     found = [
-        Target(f"CIFAR-10, K = {size}", limit, "dB", True, sizes["cifar10"]["residual"].get(size), 2)
-        for size, limit in {64: 22.6, 128: 25.1, 256: 28.2, 384: 30.3}.items()
+        Target(f"CIFAR-10, K = {size}", limit, "dB", True, sizes["cifar10"]["residual"].get(int(size)), 2)
+        for size, limit in goals["ladder"].items()
     ]
     for title, rows in zip(("CIFAR-10", "MNIST"), sizes.values(), strict=True):
         lead = min(rows["residual"][size] - rows["PCA"][size] for size in rows["residual"])
         what = f"{title}, smallest lead over PCA, K = {min(rows['residual'])} to {max(rows['residual'])}"
-        found.append(Target(what, 0, "dB", True, lead, 2))
+        found.append(Target(what, goals["lead_over_pca"], "dB", True, lead, 2))
     return found
 
 

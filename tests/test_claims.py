@@ -1,6 +1,7 @@
 """Figures in README.md: tables are drawn from JSON alone, and what the prose says is computed here."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import readme
 import targets
 import torch
 
-from aelib import benchmark, data, models, zoo
+from aelib import benchmark, data, models, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
@@ -79,6 +80,22 @@ def test_what_draws_the_tables_has_no_figures_of_its_own(file):
     }
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert [text for text in texts - documentation if re.search(r"\d[.]\d|\d ?%|\d dB|\d bpp", text)] == []
+    numbers = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is float}
+    assert numbers - SETTINGS == set()
+
+
+# What the drawing code may say itself: the end of a scale, where curves are compared, a tie, units, inches of a figure.
+SETTINGS = {0.0, 0.02, 1.0, 4.2, 22.0, 30.0, 36.0, 99.0, 1e6}
+
+
+def test_goals_and_figures_of_others_say_where_they_are_from():
+    published = json.loads((ROOT / "results" / "published.json").read_text(encoding="utf-8"))
+    curves = tables.read_published(ROOT / "results" / "published.json")
+    assert all(published["curves"][name]["source"] for name in curves)
+    assert all(points == sorted(points) and len(points) > 4 for points in curves.values())
+    assert published["ladder"]["source"]
+    assert published["ladder"]["name"] in tables.QUOTED
+    assert published["ladder"]["mean_psnr"].keys() == published["ladder"]["pooled_psnr"].keys()
 
 
 # --- prose

@@ -13,7 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 # Those that take no longer than some milliseconds an input; `make fuzz` has all.
-QUICK = ("card", "results", "sizes", "checkpoint", "cached data", "mapped", "package", "begin", "containers")
+QUICK = (
+    "card",
+    "results",
+    "sizes",
+    "published",
+    "rate checkpoint",
+    "cached data",
+    "mapped",
+    "package",
+    "package, photographs",
+)
+QUICK += ("official", "begin", "containers")
 
 
 @cache
@@ -104,3 +115,11 @@ def test_parts_are_kept_unless_they_found_something_and_are_added_up(monkeypatch
         "longest_seconds": 0.5,
         "largest_growth_mib": 2.0,
     }
+
+
+def test_a_target_that_refuses_everything_is_no_target(fuzzed):
+    def target(content):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="expected seeds of which some are accepted, got none"):
+        fuzzed(target)
