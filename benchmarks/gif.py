@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from aelib import views, zoo
+from aelib import files, views, zoo
 from aelib.views import Choice
 
 FILE = Path(__file__).parent.parent / "results" / "figures" / "degradation.gif"
@@ -41,8 +41,8 @@ def main() -> None:
     frames = [frame(Choice("cifar10", "conv", size)) for size in sizes]
     palette = [picture.quantize(128, dither=Image.Dither.NONE) for picture in frames]
     times = [HOLD, *[MOVE] * (len(sizes) - 2), HOLD]
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    palette[0].save(FILE, save_all=True, append_images=palette[1:], duration=times, loop=0)
+    palette[0].save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=palette[1:], duration=times, loop=0)
+    files.write_whole(FILE, buffer.getvalue())
     print(f"{FILE.name}: {len(frames)} frames, {FILE.stat().st_size / 1e3:.0f} kB")
 
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import record
 import torch
 
-from aelib import learned, zoo
+from aelib import files, learned, plots, zoo
 
 RESULTS = Path(__file__).parent.parent / "results" / "learned_training.json"
 FIGURE = RESULTS.parent / "figures" / "learned_training.png"
@@ -58,7 +58,7 @@ def main() -> None:
         "runs": {dataset: runs(zoo.learned_card(dataset)) for dataset in learned.DESIGNS},
         "attempts": earlier + [one for one in attempts if one not in earlier],
     }
-    figure, axes = plt.subplots(1, len(content["runs"]), figsize=(12, 3.6), layout="constrained")
+    _, axes = plt.subplots(1, len(content["runs"]), figsize=(12, 3.6), layout="constrained")
     for axis, (dataset, chain) in zip(axes, content["runs"].items(), strict=True):
         for number, run in enumerate(chain, 1):
             label = f"run {number}, {run['hardware'].split(',')[0]}"
@@ -68,7 +68,7 @@ def main() -> None:
         )
         axis.set_title(f"{dataset}, 2,000 validation images")
         axis.legend()
-    figure.savefig(FIGURE, dpi=80)
+    files.write_whole(FIGURE, plots.to_png(axes[0]))
     record.write(RESULTS, ("aelib", "torch"), content)
 
 

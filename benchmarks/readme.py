@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import targets
 from PIL import Image
 
-from aelib import benchmark, plots, tables, zoo
+from aelib import benchmark, files, plots, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "results" / "figures"
@@ -221,20 +221,19 @@ def write_curves(dataset: str) -> None:
     """Draw the convex hulls of all codecs, one panel an accounting."""
     results = benchmark.read_folder(ROOT / "results", dataset)
     count = next(iter(results.values()))[0].images
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
+    _, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
     for axis, (accounting, label) in zip(axes, tables.ACCOUNTING_TITLES.items(), strict=True):
         title = f"{label}, {TITLES[dataset]}, {count:,} test images"
         curves = benchmark.hulls(results, accounting)
         plots.rate_distortion(curves, quality="mean PSNR (dB)", title=title, axis=axis).set_xscale("log")
-    figure.savefig(FIGURES / f"rate_distortion_{dataset}.png", dpi=80)
-    plt.close(figure)
+    files.write_whole(FIGURES / f"rate_distortion_{dataset}.png", plots.to_png(axes[0]))
 
 
 def write_sizes() -> None:
     """Draw quality by bottleneck size: PSNR on digits, on photographs, and there the lead over PCA."""
     found = {dataset: tables.read_sizes(ROOT / "results" / "ladder.json", dataset) for dataset in TITLES}
     count = json.loads((ROOT / "results" / "ladder.json").read_text(encoding="utf-8"))["images"]
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    _, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for axis, dataset in zip(axes, found, strict=False):
         plots.quality_by_size(found[dataset], title=f"{TITLES[dataset]}, {count:,} test images", axis=axis)
     lead = {
@@ -245,8 +244,7 @@ def write_sizes() -> None:
     title = f"{TITLES['cifar10']}, {count:,} test images, lead over PCA"
     axis = plots.quality_by_size(lead, title=title, axis=axes[2])
     axis.set_ylabel("lead over PCA (dB)")
-    figure.savefig(FIGURES / "ladder.png", dpi=80)
-    plt.close(figure)
+    files.write_whole(FIGURES / "ladder.png", plots.to_png(axis))
 
 
 def blocks() -> dict[str, str]:
@@ -279,7 +277,6 @@ def filled(readme: str) -> str:
 
 def write_figures() -> None:
     """Write one small figure per notebook: the output of the cell tagged ``readme``, else the last picture."""
-    FIGURES.mkdir(parents=True, exist_ok=True)
     for file in notebooks():
         pictures, tagged = [], []
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
@@ -291,7 +288,8 @@ def write_figures() -> None:
             raise ValueError(f"expected executed figures in {file.name}, got none; run make notebooks first")
         picture = Image.open(io.BytesIO(base64.b64decode("".join((tagged or pictures)[-1])))).convert("RGB")
         picture.thumbnail((FIGURE_WIDTH, 10 * FIGURE_WIDTH))
-        picture.quantize(64).save(FIGURES / f"{file.stem}.png", optimize=True)
+        picture.quantize(64).save(buffer := io.BytesIO(), "PNG", optimize=True)
+        files.write_whole(FIGURES / f"{file.stem}.png", buffer.getvalue())
 
 
 def main() -> int:
@@ -310,9 +308,7 @@ def main() -> int:
     for dataset in TITLES:
         write_curves(dataset)
     write_sizes()
-    partial = readme.with_suffix(".partial")
-    partial.write_text(new, encoding="utf-8", newline="\n")
-    partial.replace(readme)
+    files.write_whole(readme, new.encode())
     return 0
 
 
