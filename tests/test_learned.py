@@ -255,7 +255,7 @@ def test_broken_streams_are_named(codec, some):
         (b"X" + stream[1:], "expected a stream of b'L' version 1, got b'X' version 1"),
         (stream[:1] + b"\x02" + stream[2:], "expected a stream of b'L' version 1, got b'L' version 2"),
         (stream[:2] + bytes([stream[2] ^ 1]) + stream[3:], "expected a stream of model .*, got one of model"),
-        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected from 1 to 131072 pixels, got 4096x4096"),
+        (stream[:4] + b"\xff\xff\xff" + stream[7:], "expected from 1 to 65536 pixels, got 4096x4096"),
         (stream + bytes(5000), r"expected at most \d+ bytes for 64 places, got \d+"),
     ]:
         with pytest.raises(ValueError, match=message):

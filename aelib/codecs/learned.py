@@ -21,7 +21,7 @@ from aelib.codecs.base import check_pixels
 from aelib.prior import LEVELS, mixed, mixture
 
 MAGIC = b"L"
-SAFE_PIXELS = 1 << 17  # what a stream of a few bytes may claim, for hostile ones to cost less than a second
+SAFE_PIXELS = 1 << 16  # what a stream of a few bytes may claim, for hostile ones to cost less than a second
 EFFORTS = ("default", "slow", "best")
 _BATCH = 1 << 18  # pixels at a time
 _CAUTION = (16, 32, 64)  # times the error of one latent alone: many that shrink at once add up to more
