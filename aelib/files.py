@@ -19,15 +19,11 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
-from aelib import guards
+from aelib import avif, guards
 from aelib.images import check
 
 _STALE = 3600  # seconds
 _PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # none that starts another program
-
-
-class _TooLarge(ValueError):
-    """A whole picture, but of more pixels than asked for."""
 
 
 def write_picture(image: Tensor, file_format: str, **options: Any) -> bytes:
@@ -102,10 +98,10 @@ def read_picture(
     try:
         with Image.open(io.BytesIO(data), formats=[file_format] if file_format else None) as picture:
             if picture.width * picture.height > max_pixels:
-                raise _TooLarge(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
+                raise guards.Refused(f"expected at most {max_pixels} pixels, got {picture.width}x{picture.height}")
             grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
             array = np.array(picture.convert("L" if grey else "RGB"))
-    except _TooLarge:
+    except guards.Refused:
         raise
     # Pillow's decoders raise many kinds of error on broken bytes, SyntaxError and struct.error among them.
     except Exception as error:
@@ -123,7 +119,7 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     data : bytes
         A PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF file.
     max_side : int
-        Pictures of more rows or columns are refused before they are decoded.
+        Pictures of more rows or columns are refused before they are decoded, whatever the file says of their size.
 
     Returns
     -------
@@ -133,11 +129,16 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     Raises
     ------
     ValueError
-        The bytes are no complete picture, it is too large, or a JPEG file has more scans than any encoder writes.
+        The bytes are no complete picture, it is too large, a JPEG file has more scans than any encoder writes, or
+        an AVIF file is a film.
     """
     if data.startswith(b"\xff\xd8"):
         guards.check_jpeg(data)
     try:
+        if data[4:8] == b"ftyp":
+            avif.check_photograph(data, max_side)
+        if data[:2] in (b"II", b"MM"):
+            guards.check_tiff(data, max_side)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check that follows is stricter
             opened = Image.open(io.BytesIO(data), formats=_PHOTOGRAPHS)
@@ -153,7 +154,7 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture.convert("RGBA"))
             array = np.array(picture.convert("L" if grey else "RGB"))
-    except _TooLarge:
+    except guards.Refused:
         raise
     except Exception as error:  # as in read_picture
         raise ValueError(_unreadable(data, error)) from error
@@ -170,7 +171,7 @@ def _eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def _check_side(picture: Image.Image, limit: int) -> None:
     if max(picture.size) > limit:
-        raise _TooLarge(f"expected at most {limit}x{limit} pixels, got {picture.width}x{picture.height}")
+        raise guards.Refused(f"expected at most {limit}x{limit} pixels, got {picture.width}x{picture.height}")
 
 
 def _unreadable(data: bytes, error: Exception) -> str:

@@ -11,13 +11,17 @@ import struct
 import zipfile
 from collections.abc import Iterator
 
-from aelib import containers
-
 JPEG_SCANS = 100  # a progressive file of any common encoder has about ten
 JPEG2000_TILES, JPEG2000_LAYERS, JPEG2000_BLOCK = 1024, 64, 1024  # the last in values of the smallest code-block
 # Those that have a segment, and the end mark; what a decoder takes for damaged data may be no way around a scan.
 _JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+_TIFF_TILE = (322, 323)  # tags of a tile's columns and rows
+_TIFF_TYPES = {3: "H", 4: "I"}
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
+class Refused(ValueError):
+    """A picture that may be whole, but is of more pixels or pictures than asked for."""
 
 
 def check_jpeg(stream: bytes) -> None:
@@ -103,79 +107,30 @@ def _jpeg2000_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
         at += 2 + length
 
 
-def check_avif(stream: bytes, max_pixels: int) -> None:
-    """Refuse an AVIF file that hides its picture, or whose AV1 sequence header claims more than `max_pixels`.
+def check_tiff(stream: bytes, max_side: int) -> None:
+    """Refuse a TIFF file in whose first picture tiles may have more than `max_side` rows or columns.
 
-    The one coded picture must be the whole of the one mdat box, as `iloc` says (ISO/IEC 14496-12, 8.11.3), and each of
-    its units must have a length; sequence headers must be the short ones of still pictures (AV1 Bitstream & Decoding
-    Process Specification, 2019, 5.5.1).
+    Read are the entries of the directory themselves (TIFF 6.0, 1992, section 2; BigTIFF has the same in 64 bits), for
+    of two of one kind one library believes the first, another the last, and not all know all types of numbers.
     """
-    boxes = list(containers.boxes(stream))
-    bodies = [body for kind, body in boxes if kind == b"mdat"]
-    metas = [dict(containers.boxes(body[4:])) for kind, body in boxes if kind == b"meta"]
-    if len(bodies) != 1 or len(metas) != 1 or b"idat" in metas[0] or b"iloc" not in metas[0]:
-        raise ValueError(f"expected one mdat and one meta box, got {[kind.decode('latin-1') for kind, _ in boxes]}")
-    data, at = bodies[0], 0
-    if _avif_extents(metas[0][b"iloc"]) != [(stream.index(data, stream.index(b"mdat")), len(data))]:
-        raise ValueError("expected one coded picture that fills the mdat box, got other extents")
-    while at < len(data):
-        start, length = at + 1, 0
-        if data[at] & 0x86 != 2:  # forbidden bit, extension, length: only the last is set
-            raise ValueError(f"expected an AV1 unit with a length at byte {at}, got {data[at]:#04x}")
-        for shift in range(0, 35, 7):
-            if start >= len(data):
-                raise ValueError("expected the length of an AV1 unit, got the end of the data")
-            length |= (data[start] & 127) << shift
-            start += 1
-            if data[start - 1] < 128:
-                break
-        if data[at] >> 3 == 1:
-            width, height = _av1_size(data[start : start + length])
-            if width * height > max_pixels:
-                raise ValueError(f"expected at most {max_pixels} pixels, got {width}x{height} in the AV1 sequence")
-        at = start + length
+    order, big = "<" if stream[:2] == b"II" else ">", 43 in stream[2:4]
+    start, length = (8, 20) if big else (4, 12)
+    at = _number(stream, start, order + ("Q" if big else "I"))
+    count, at = _number(stream, at, order + ("Q" if big else "H")), at + (8 if big else 2)
+    for entry in range(at, at + length * min(count, len(stream)), length):
+        tag, kind = _number(stream, entry, order + "H"), _number(stream, entry + 2, order + "H")
+        if tag in _TIFF_TILE:
+            number = _number(stream, entry + 4, order + ("Q" if big else "I"))
+            if number != 1 or kind not in _TIFF_TYPES:
+                raise ValueError(
+                    f"expected one short or long number as the size of a tile, got {number} of type {kind}"
+                )
+            if (side := _number(stream, entry + length - (8 if big else 4), order + _TIFF_TYPES[kind])) > max_side:
+                raise Refused(f"expected tiles of at most {max_side}x{max_side} pixels, got a side of {side} pixels")
 
 
-def _avif_extents(iloc: bytes) -> list[tuple[int, int]]:
-    """Return (offset, length) of every extent of every item, of the plain versions of the box."""
-    version, sizes = iloc[0], struct.unpack_from(">H", iloc, 4)[0]
-    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
-    if version > 1 or index_size:
-        raise ValueError(f"expected an iloc box of version 0 or 1 without indices, got version {version}")
-    at = 8
-
-    def take(count: int) -> int:
-        nonlocal at
-        at += count
-        if at > len(iloc):
-            raise ValueError("expected another extent, got the end of the iloc box")
-        return int.from_bytes(iloc[at - count : at], "big")
-
-    extents = []
-    for _ in range(struct.unpack_from(">H", iloc, 6)[0]):
-        if take(2) and version == 1 and take(2):
-            raise ValueError("expected items that lie in the file, got another construction")
-        if take(2):
-            raise ValueError("expected items of this file, got a reference to another")
-        base = take(base_size)
-        extents += [(base + take(offset_size), take(length_size)) for _ in range(take(2))]
-    return extents
-
-
-def _av1_size(header: bytes) -> tuple[int, int]:
-    """Return (W, H) in pixels of the largest frame that an AV1 sequence header of a still picture allows."""
-    bits, length, at = int.from_bytes(header, "big"), 8 * len(header), 0
-
-    def take(count: int) -> int:
-        nonlocal at
-        at += count
-        if at > length:
-            raise ValueError(f"expected an AV1 sequence header, got {len(header)} bytes")
-        return bits >> (length - at) & ((1 << count) - 1)
-
-    profile_still_reduced = take(3), take(1), take(1)
-    if profile_still_reduced[1:] != (1, 1):
-        raise ValueError(f"expected the sequence header of a still picture, got {header[:2].hex(' ')}")
-    take(5)  # level
-    sizes = take(4) + 1, take(4) + 1
-    return take(sizes[0]) + 1, take(sizes[1]) + 1
+def _number(stream: bytes, at: int, layout: str) -> int:
+    """Return the number at a byte; ValueError if the stream ends before."""
+    if at + struct.calcsize(layout) > len(stream):
+        raise ValueError(f"expected a number at byte {at}, got {len(stream)} bytes")
+    return int(struct.unpack_from(layout, stream, at)[0])

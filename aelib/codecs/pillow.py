@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aelib import containers, files, guards
+from aelib import avif, containers, files, guards
 from aelib.codecs.base import PictureCodec, check_channels, check_range
 
 
@@ -154,7 +154,7 @@ class Avif(PictureCodec):
         return files.write_picture(image, "AVIF", quality=self.quality, **options)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        guards.check_avif(stream, max_pixels)
+        avif.check_stream(stream, max_pixels)
         return files.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
