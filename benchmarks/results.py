@@ -36,6 +36,8 @@ CODE = (
     "containers",
     "curves",
     "files",
+    "av1",
+    "avif",
     "guards",
     "images",
     "metrics",
