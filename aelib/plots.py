@@ -26,13 +26,17 @@ COLOURS = {
 MARKERS = dict(zip(COLOURS, "xsoo^^*dX*pHxxxxvPD<>", strict=True))
 
 
-def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zoom: float = 1.0) -> list[Axes]:
+def picture_rows(
+    rows: Mapping[str, Tensor], *, title: str = "", captions: Sequence[str] = (), zoom: float = 1.0
+) -> list[Axes]:
     """Draw sets of images as labelled rows, one column per image.
 
     Parameters
     ----------
     rows : mapping of str to Tensor
         Label of each row to uint8 images (N, C, H, W).
+    title : str
+        Names the data set and the number of images, what the labels and captions measure, and the accounting of bytes.
     captions : sequence of str
         A caption over each column.
     zoom : float
@@ -44,26 +48,20 @@ def picture_rows(rows: Mapping[str, Tensor], *, captions: Sequence[str] = (), zo
         One per row.
     """
     columns = max(len(images) for images in rows.values())
-    _, axes = plt.subplots(
-        len(rows), 1, figsize=(columns * zoom + 1.2, len(rows) * zoom + 0.4), squeeze=False, layout="constrained"
-    )
-    for axis, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
+    axes = _row_axes(list(rows), (columns * zoom + 1.2, len(rows) * zoom + 0.4), title)
+    for axis, images in zip(axes, rows.values(), strict=True):
         height, width = images.shape[2:]
-        axis.imshow(
-            _array(im.tile(images, columns=len(images))), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-        )
-        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+        tiled = _array(im.tile(images, columns=len(images)))
+        axis.imshow(tiled, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set(xticks=[], yticks=[height / 2], yticklabels=[""])
         axis.tick_params(length=0)
-        for edge in axis.spines.values():
-            edge.set_visible(False)
-    top = axes[0, 0]
-    top.set_xticks([(column + 0.5) * width - 0.5 for column in range(len(captions))], captions, fontsize=8)
-    top.xaxis.tick_top()
-    return list(axes[:, 0])
+        axis.spines[:].set_visible(False)
+    axes[0].set_xticks([(column + 0.5) * width - 0.5 for column in range(len(captions))], captions, fontsize=8)
+    axes[0].xaxis.tick_top()
+    return axes
 
 
-def error_rows(reference: Tensor, others: Mapping[str, Tensor], *, limit: float = 64.0) -> list[Axes]:
+def error_rows(reference: Tensor, others: Mapping[str, Tensor], *, title: str, limit: float = 64.0) -> list[Axes]:
     """Draw the absolute error, mean over channels, of each set of images against `reference`, on one fixed scale.
 
     Parameters
@@ -72,22 +70,21 @@ def error_rows(reference: Tensor, others: Mapping[str, Tensor], *, limit: float 
         uint8, (N, C, H, W).
     others : mapping of str to Tensor
         Label to uint8 images of the same shape.
+    title : str
+        As for `picture_rows`.
     limit : float
         The error, out of 255, that is drawn brightest.
     """
-    figure, axes = plt.subplots(
-        len(others), 1, figsize=(len(reference) + 2.0, len(others) + 0.4), squeeze=False, layout="constrained"
-    )
-    for axis, (label, images) in zip(axes[:, 0], others.items(), strict=True):
+    axes = _row_axes(list(others), (len(reference) + 2.0, len(others) + 0.4), title)
+    for axis, images in zip(axes, others.values(), strict=True):
         error = (images.float() - reference.float()).abs().mean(dim=1)  # (N, H, W)
         axis.imshow(np.hstack(list(error.numpy())), cmap="magma", vmin=0, vmax=limit, interpolation="nearest")
-        axis.set_ylabel(label, rotation=0, ha="right", va="center")
         axis.set(xticks=[], yticks=[])
-    figure.colorbar(axes[0, 0].images[0], ax=list(axes[:, 0]), label="absolute error (of 255)")
-    return list(axes[:, 0])
+    plt.colorbar(axes[0].images[0], ax=axes, label="absolute error (of 255)")
+    return axes
 
 
-def loss_curves(histories: Mapping[str, Sequence[Epoch]], *, unit: str, axis: Axes | None = None) -> Axes:
+def loss_curves(histories: Mapping[str, Sequence[Epoch]], *, unit: str, title: str, axis: Axes | None = None) -> Axes:
     """Draw training (dashed) and validation loss per epoch on a logarithmic scale.
 
     Parameters
@@ -96,21 +93,18 @@ def loss_curves(histories: Mapping[str, Sequence[Epoch]], *, unit: str, axis: Ax
         Label to what `aelib.train.fit` returned.
     unit : str
         Label of the loss axis.
+    title : str
+        Names the loss and the images of validation.
     """
     axis = axis or _new_axis()
     for label, history in histories.items():
-        epochs = [record.epoch for record in history]
-        colour = _style(label).get("color")
-        (line,) = axis.plot(
-            epochs, [record.validation_loss for record in history], color=colour, label=f"{label}, validation"
-        )
-        axis.plot(
-            epochs, [record.train_loss for record in history], "--", color=line.get_color(), label=f"{label}, training"
-        )
-    axis.set(xlabel="epoch", ylabel=unit, yscale="log")
+        epochs, colour = [record.epoch for record in history], _style(label).get("color")
+        validation, training = [record.validation_loss for record in history], [record.train_loss for record in history]
+        (line,) = axis.plot(epochs, validation, color=colour, label=f"{label}, validation")
+        axis.plot(epochs, training, "--", color=line.get_color(), label=f"{label}, training")
+    axis.set(xlabel="epoch", ylabel=unit, yscale="log", title=title)
     axis.locator_params(axis="x", integer=True)
-    axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.yaxis.set(major_formatter="{x:.3g}", minor_formatter="{x:.3g}")
     axis.legend(fontsize=8)
     return axis
 
@@ -127,8 +121,7 @@ def quality_by_size(curves: Mapping[str, Mapping[int, float]], *, title: str, ax
     """
     axis = axis or _new_axis()
     for label, curve in curves.items():
-        sizes = sorted(curve)
-        axis.plot(sizes, [curve[size] for size in sizes], **_style(label), label=label)
+        axis.plot(*zip(*sorted(curve.items()), strict=True), **_style(label), label=label)
     axis.set_xscale("log", base=2)
     ticks = sorted({size for curve in curves.values() for size in curve})
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -154,26 +147,27 @@ def rate_distortion(
     """
     axis = axis or _new_axis()
     for label, points in curves.items():
-        rates, values = zip(*sorted(points), strict=True)
-        axis.plot(rates, values, **_style(label), label=label)
+        axis.plot(*zip(*sorted(points), strict=True), **_style(label), label=label)
     axis.set(xlabel="rate (bit per pixel)", ylabel=quality, title=title)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return axis
 
 
-def explained_variance(shares: Mapping[str, Tensor], *, axis: Axes | None = None) -> Axes:
+def explained_variance(shares: Mapping[str, Tensor], *, title: str, axis: Axes | None = None) -> Axes:
     """Draw the cumulated share of the variance that the first principal components explain.
 
     Parameters
     ----------
     shares : mapping of str to Tensor
         Label to the shares (K,) that each component explains alone.
+    title : str
+        Whose variance it is, and of how many images.
     """
     axis = axis or _new_axis()
     for label, share in shares.items():
         axis.plot(range(1, len(share) + 1), share.cumsum(0).numpy(), marker=".", label=label)
-    axis.set(xlabel="principal components", ylabel="explained variance (share)", ylim=(0, 1.03))
+    axis.set(xlabel="principal components", ylabel="explained variance (share)", ylim=(0, 1.03), title=title)
     axis.grid(alpha=0.3)
     axis.legend()
     return axis
@@ -199,8 +193,8 @@ def class_scatter(
     if dimensions not in (2, 3):
         raise ValueError(f"expected points of 2 or 3 dimensions, got {dimensions}")
     if axis is None:
-        figure = plt.figure(figsize=(6.5, 5.5), layout="constrained")
-        axis = figure.add_subplot(projection="3d" if dimensions == 3 else None)
+        projection = "3d" if dimensions == 3 else None
+        axis = plt.figure(figsize=(6.5, 5.5), layout="constrained").add_subplot(projection=projection)
     for index, name in enumerate(classes):
         style: dict[str, Any] = {"s": 5, "alpha": 0.6, "color": plt.get_cmap("tab10")(index), "label": name}
         axis.scatter(*points[labels == index].T.numpy(), **style)
@@ -230,6 +224,14 @@ def to_png(axis: Axes, *, dpi: int = 80) -> bytes:
     figure.savefig(buffer := io.BytesIO(), format="png", dpi=dpi)
     plt.close(figure)
     return buffer.getvalue()
+
+
+def _row_axes(labels: Sequence[str], size: tuple[float, float], title: str) -> list[Axes]:
+    axes = plt.subplots(len(labels), 1, figsize=size, squeeze=False, layout="constrained")[1][:, 0]
+    for axis, label in zip(axes, labels, strict=True):
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    axes[0].set_title(title, fontsize=10)
+    return list(axes)
 
 
 def _new_axis(size: tuple[float, float] = (6.5, 4.2)) -> Axes:

@@ -193,6 +193,6 @@ def strip(choice: Choice) -> bytes:
     for size in zoo.offered(choice.dataset, choice.architecture):
         one = coded(replace(choice, latent_dim=size))
         rows[f"K = {size}\n{one.point[0]:.0f} B\n{one.point[1]:.2f} dB"] = one.pictures
-    axes = plots.picture_rows(rows, zoom=0.8)
-    axes[0].set_title(f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder: {choice.group}")
-    return plots.to_png(axes[0], dpi=110)
+    title = f"{LABELS[choice.dataset]}, {LABELS[choice.architecture]} autoencoder\n"
+    title += f"mean bytes with a shared header and mean PSNR\n{choice.count} images: {choice.group}"
+    return plots.to_png(plots.picture_rows(rows, title=title, zoom=0.8)[0], dpi=110)

@@ -348,13 +348,15 @@ def test_the_strip_shows_every_size(choice, monkeypatch, images_of):
     drawn, draw = [], plots.picture_rows
 
     def spy(rows, **options):
-        drawn.append(rows)
+        drawn.append((rows, options["title"]))
         return draw(rows, **options)
 
     monkeypatch.setattr(plots, "picture_rows", spy)
     views.strip.cache_clear()
     png = views.strip(choice)
-    (rows,) = drawn
+    ((rows, title),) = drawn
+    assert views.render(choice).title.startswith(title.split("\n")[0])
+    assert f"mean bytes with a shared header and mean PSNR\n{choice.count} images: {choice.group}" in title
     images = images_of(choice)
     assert torch.equal(rows.pop("original"), images)
     sizes = zoo.offered(choice.dataset, choice.architecture)
