@@ -95,7 +95,7 @@ def test_an_independent_prior_in_numpy_agrees_exactly(whole, shape):
     symbols = residuals(len(levels), *shape, spread=6)
     symbols[0, 0, 0, 0], symbols[1, 1, 0, 0] = exact.SYMBOL, -exact.SYMBOL
     latents, scales = walked(whole, levels, symbols)
-    assert len(np.unique(scales)) > 10, "the scales do not depend on anything"
+    assert len(np.unique(scales)) > 5, "the scales do not depend on anything"
     assert shape != (6, 4, 4) or exact.FILLING in scales, "no symbol is 0 for certain"
     for row, level in enumerate(levels):
         expected = walked_by_hand(whole.values, level, symbols[row], sum(step.half == 0 for step in whole.passes))
