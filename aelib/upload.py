@@ -148,17 +148,19 @@ def still(view: View) -> bytes:
     pictures = im.stack([files.read_picture(row.png) for row in view.rows])
     captions = ["\n".join(filter(None, (row.label, row.note))) for row in view.rows]
     gap = -(-pictures.shape[3] // 50)  # of white, or one could not tell where one picture ends
-    return _drawn({"": F.pad(pictures, (gap, gap), value=255)}, captions, zoom=2.0)
+    rows = {"": F.pad(pictures, (gap, gap), value=255)}
+    return _drawn(rows, captions, f"{view.title}: bytes of whole files", zoom=2.0)
 
 
 def digits_still(view: View) -> bytes:
     """Return a PNG of the digits of `through_every_size`, labelled."""
     rows = {row.label: im.untile(files.read_picture(row.png), (28, 28)) for row in view.rows}
-    return _drawn(rows, [cell.replace(", ", "\n") for cell in view.rows[-1].cells], zoom=1.0)
+    captions = [cell.replace(", ", "\n") for cell in view.rows[-1].cells]
+    return _drawn(rows, captions, f"{view.title}: bytes with a shared header, PSNR", zoom=1.0)
 
 
-def _drawn(rows: dict[str, Tensor], captions: list[str], zoom: float) -> bytes:
-    axes = plots.picture_rows(rows, captions=captions, zoom=zoom)
+def _drawn(rows: dict[str, Tensor], captions: list[str], title: str, zoom: float) -> bytes:
+    axes = plots.picture_rows(rows, captions=captions, title=title, zoom=zoom)
     return plots.to_png(axes[0], dpi=110)
 
 
