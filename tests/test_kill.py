@@ -1,12 +1,16 @@
 """Work that is killed at random points, at least 50 times each, ends as if it had never been; no half file is read."""
 
+import contextlib
 import hashlib
-import importlib.util
+import importlib
+import io
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +22,20 @@ from aelib import benchmark, codecs, data, files, learned, models, pretrain, tra
 
 pytestmark = pytest.mark.kill
 
-ROOT = Path(__file__).parent.parent
 KILLS = 50
 NAME = "mnist-conv-2"
+PUBLISHED = ("mnist-lossless.json", "cifar10-lossless.json")
 
 
-def slow_disk():
-    """Make every write of a whole file take long, so that kills fall into it."""
+def slow_disk(pause=0.004):
+    """Make every write of a whole file take long, eight pauses of so many seconds, so that kills fall into it."""
 
     def write_bytes(self, content):
         with self.open("wb") as file:
             for at in range(0, len(content), len(content) // 8 + 1):
                 file.write(content[at : at + len(content) // 8 + 1])
                 file.flush()
-                time.sleep(0.004)
+                time.sleep(pause)
 
     Path.write_bytes = write_bytes
     torch.set_num_threads(1)
@@ -72,16 +76,22 @@ def producing(folder):
 
 
 def measuring(folder):
-    """Measure points, each kept as soon as it is done."""
-    slow_disk()
-    found = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    results = importlib.util.module_from_spec(found)
-    found.loader.exec_module(results)
-    results.load = lambda dataset: data.load(dataset, "test", source="sample")
-    kept = [results.run(("mnist", "jpeg", index), 20, folder / "runs") for index in range(8)]
-    points = [benchmark.read(file)[0][0] for file in kept]
-    found = "\n".join(f"{point.codec} {point.rate_file} {point.psnr}" for point in points)
-    files.write_whole(folder / "weights", found.encode())
+    """Measure points, each kept as soon as it is done, and publish them over the results of an earlier run."""
+    for name in PUBLISHED:
+        if not (folder / "published" / name).exists():
+            benchmark.write(folder / "published" / name, [], {"series": "earlier"})
+    slow_disk(0.03)
+    os.environ["AELIB_SOURCE"], os.cpu_count = "sample", lambda: 2
+    multiprocessing.set_start_method("fork", force=True)  # the quickest, and the writes of its processes are slow too
+    sys.argv = ["results.py", "--images", "20", "--runs", str(folder / "runs"), "--folder", str(folder / "published")]
+    sys.argv += ["--series", *(name.removesuffix(".json") for name in PUBLISHED)]
+    with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
+        assert importlib.import_module("results").main() == 0
+    whole = []
+    for file in sorted((folder / "published").glob("*.json")):
+        points, said = benchmark.read(file)
+        whole += [file.name, said, [replace(point, encode_seconds=0, decode_seconds=0) for point in points]]
+    files.write_whole(folder / "weights", repr(whole).encode())
 
 
 def caching(folder):
@@ -139,7 +149,7 @@ def nothing_is_half(folder):
     """What lies under its final name is whole."""
     for file in folder.rglob("*.pt"):
         torch.load(file, weights_only=True)
-    for file in folder.glob("runs/*.json"):
+    for file in [*folder.glob("runs/*.json"), *folder.glob("published/*.json")]:
         benchmark.read(file)
     if (folder / f"{NAME}.json").exists():
         codec = zoo.load_codec(NAME, folder=folder)
@@ -152,19 +162,32 @@ def nothing_is_half(folder):
             assert hashlib.sha256(stored["x_train"].tobytes()).hexdigest() == FETCHED
 
 
+def leading(work, folder):
+    """Do the work at the head of a group of processes, which are killed with it."""
+    os.setpgrp()
+    work(folder)
+
+
+def kill(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it does not lead a group yet
+        process.kill()
+    process.join()
+
+
 def runner(work):
     """Run `work` in a process of its own, at most so many seconds; return its exit status and how long it took."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["aelib.pretrain", "aelib.train_rate", "aelib.benchmark"])
 
     def run(folder, limit=None):
-        process = context.Process(target=work, args=(folder,))
+        process = context.Process(target=leading, args=(work, folder))
         start = time.perf_counter()
         process.start()
         process.join(limit)
         if process.exitcode is None:
-            process.kill()
-            process.join()
+            kill(process)
         return process.exitcode, time.perf_counter() - start
 
     return run
@@ -191,9 +214,15 @@ def kill_and_go_on(work, tmp_path):
             ends += 1
 
 
-@pytest.mark.parametrize("work", [training, training_for_rate, producing, measuring, caching, fetching])
+@pytest.mark.parametrize("work", [training, training_for_rate, producing, caching, fetching])
 def test_killed_work_goes_on_to_the_same_end(work, tmp_path):
     kill_and_go_on(work, tmp_path)
+
+
+def test_killed_results_are_published_as_if_nothing_had_been(tmp_path):
+    kill_and_go_on(measuring, tmp_path)
+    for folder in ("runs", "published"):
+        assert list(tmp_path.glob(f"*/{folder}/*.partial")), f"no kill fell into the writing of {folder}"
 
 
 def test_work_that_writes_in_place_is_found_out(tmp_path):
