@@ -12,7 +12,7 @@ import readme
 import targets
 import torch
 
-from aelib import benchmark, data, models, tables, zoo
+from aelib import benchmark, curves, data, models, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
@@ -141,6 +141,13 @@ def weakest_jpeg2000():
     return min(float(measured(point.codec)[0].split()[0]) for point in points)
 
 
+def bytes_up_to_which_a_bottleneck_wins():
+    """Whole bytes of a digit, below the rate at which the learned codec passes the autoencoders."""
+    results = benchmark.read_folder(ROOT / "results", "mnist")
+    hulls = benchmark.hulls(results)
+    return int(curves.passed_at(hulls["autoencoder"], hulls["learned codec"]) * results["learned"][0].height ** 2 / 8)
+
+
 def epochs_of_the_published_ladder():
     """The epochs that its source names."""
     (found,) = re.findall(r"(\d+) epochs", ladder.PUBLISHED["source"])
@@ -154,6 +161,7 @@ CLAIMS = {
     "500 epochs": epochs_of_the_published_ladder,
     "16 dB": weakest_jpeg2000,
     "22 to 36 dB": lambda: (targets.LOW, targets.HIGH),
+    "24 bytes": bytes_up_to_which_a_bottleneck_wins,
     "1,000 images": lambda: entropy.PEER_IMAGES,
     "5,000 images": lambda: data.VALIDATION_SIZE,
 }
