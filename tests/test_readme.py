@@ -104,3 +104,19 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(name, tmp_path, mon
 def test_run_times_are_of_all_notebooks():
     stored = json.loads((ROOT / "results" / "notebooks.json").read_text(encoding="utf-8"))
     assert set(stored["seconds"]) == {file.stem for file in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_contributing_is_short_and_names_what_there_is():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    places = re.findall(r"`(?:[^`]*python )?((?:aelib|tests|benchmarks|notebooks)/[\w./]*)[^`]*`", text)
+    assert len(places) >= 10
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    source = "\n".join(
+        file.read_text() for folder in ("aelib", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")
+    )
+    names = set(re.findall(r"`(?!AELIB_)([A-Z_]{5,})`", text))
+    assert {"LAYERS", "CLAIMS", "IMPORTS", "RECIPES"} <= names
+    assert [name for name in names if not re.search(rf"^{name}\b", source, re.MULTILINE)] == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"test", "peers", "ladder", "readme"} <= set(re.findall(r"`make ([a-z-]+)`", text)) <= set(targets)
