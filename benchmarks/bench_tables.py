@@ -173,8 +173,8 @@ def ladder() -> str:
     gpu = f" and {found['gpu_seconds']:.0f} seconds of a GPU, which trained {found['gpu_models']} of them,"
     return (
         f"Training all {found['models']} bottleneck autoencoders took {hours:.1f} hours of two CPU cores"
-        f"{gpu if found['gpu_models'] else ','} by the seconds in their cards, taken while other work went on; seconds of "
-        "one core count half. Eight such pairs of cores, or GPUs, would be done after the longest chain, "
+        f"{gpu if found['gpu_models'] else ','} by the seconds in their cards, taken while other work went on; seconds "
+        "of one core count half. Eight such pairs of cores, or GPUs, would be done after the longest chain, "
         f"{minutes:.0f} minutes, if no network waited but for the one that it begins with: extrapolated, not measured."
     )
 
