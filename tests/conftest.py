@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from aelib import data
 
+collect_ignore = ["offline"]  # looking for doctests there would start its watch over this process
 matplotlib.use("Agg")
 # Small tensors gain nothing from more threads, here and in the processes that tests start.
 torch.set_num_threads(1)

@@ -37,13 +37,11 @@ LISTS = "|".join(
 FIGURE = re.compile(rf"(?<![\w.,])(?<!\w-)(?:({LISTS})\s*({UNIT})|({DIGITS}))(?!\w)", re.IGNORECASE)
 
 # Figures that no notebook measured: notebook to figure to reason.
-ONE_BYTE = {"one in one byte": "the shared accounting, as tested in test_benchmark.py"}
 EXEMPT = {
     "01": {"24 in 24 bits per pixel": "three values of 8 bits", "3.3 in 3.3 bits": "log2 of ten classes"},
     "03": dict.fromkeys(["51 in 51 times", "30 in 30 times", "55 in 55 million"], "counted below"),
     "04": {"10 in 10 %": "chance among ten classes"},
-    "05": ONE_BYTE,
-    "07": ONE_BYTE | {"100 in 100 bytes": "the task of an exercise"},
+    "07": {"100 in 100 bytes": "the task of an exercise"},
 }
 
 

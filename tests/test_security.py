@@ -371,6 +371,11 @@ def test_the_notebooks_are_tested_without_a_network():
 CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
 
 
+def test_the_watch_of_notebooks_is_not_over_these_tests():
+    assert Path(getattr(sys.modules.get("sitecustomize"), "__file__", "")).parent != OFFLINE
+    subprocess.run(["true"], check=True)
+
+
 def offline(code):
     environment = {**os.environ, "PYTHONPATH": str(OFFLINE)}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
