@@ -35,16 +35,15 @@ def save(
 
 def read(file: Path, device: torch.device) -> dict[str, Any]:
     """Return what a checkpoint holds; on damaged and foreign files zipfile and torch raise many kinds of error."""
-    content = io.BytesIO(file.read_bytes())
+    content = file.read_bytes()
     # zipfile looks for an archive at the end of a file, torch.load at its beginning, and not at the checksums.
-    if (start := content.getvalue()[:4]) != b"PK\3\4":
-        raise ValueError(f"expected a zip archive, got a file that begins with {start!r}")
-    with zipfile.ZipFile(content) as archive:
-        guards.check_stored(archive, content.getbuffer().nbytes)
+    if content[:4] != b"PK\3\4":
+        raise ValueError(f"expected a zip archive, got a file that begins with {content[:4]!r}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        guards.check_stored(archive, len(content))
         if damaged := archive.testzip():
             raise ValueError(f"a wrong checksum of {damaged}")
-    content.seek(0)
-    state: dict[str, Any] = torch.load(content, map_location=device, weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     return state
 
 
