@@ -221,7 +221,11 @@ def write_whole(file: Path, content: bytes, *, new: bool = False) -> None:
     sweep(file)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
+        try:
+            partial.write_bytes(content)
+        except OSError as error:
+            error.filename = str(file)  # a disk that is full does not say of which file
+            raise
         if not new:
             partial.replace(file)
             return

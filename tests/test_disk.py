@@ -91,6 +91,7 @@ def test_a_full_disk_leaves_the_old_file_or_none(write, began, tmp_path):
     with full_disk(), pytest.raises(OSError, match="File too large") as caught:
         write(tmp_path)
     assert caught.value.errno == errno.EFBIG
+    assert str(tmp_path) in str(caught.value), "which file was it?"
     assert content(tmp_path) == before
     write(tmp_path)
     assert max(map(len, content(tmp_path).values())) > ROOM, "it would have fitted"

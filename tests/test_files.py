@@ -292,7 +292,7 @@ def test_a_failed_write_leaves_the_old_file_or_none(tmp_path, monkeypatch, old, 
         if broken == "write_bytes":
             with path.open("wb") as half:  # as on a full disk
                 half.write(content[:1])
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(type(file), broken, fail)
