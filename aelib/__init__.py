@@ -3,7 +3,7 @@
 The modules stand in layers; each imports only from layers above it, or from a neighbour that stands before it:
 
 ====  ===================================================================================
-0     images, containers, guards, av1, avif, files, range_coder, entropy, losses,
+0     images, containers, guards, av1, avif, files, storage, range_coder, entropy, losses,
       distributed, capture, schedule, sweep, mapped, records
 1     sources, data, bottleneck, residual, models, prior, exact, learned, search,
       checkpoints, metrics, curves, augment, cards

@@ -12,13 +12,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from aelib import codecs, files, learned, zoo
+from aelib import codecs, files, guards, learned, storage, zoo
 
 FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # that keep every pixel
 _SOURCE = (
     "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF of up to 4096x4096 pixels; of several pictures the first, transparent "
     "ones on white, 16 bits as 8"
 )
+_PIXELS_A_BYTE = 512  # that a stream may claim unasked beyond the few of `codecs.SAFE_PIXELS`; photographs have tens
 _PATIENCE = 2.0  # seconds of silence before a bar is shown
 
 
@@ -48,18 +49,22 @@ def compress(source: Path, target: Path, codec: codecs.Learned, *, new: bool = T
     if len(picture) > channels:
         raise ValueError("expected a grey picture for this codec, got colours; use --codec cifar10")
     (stream,) = codec.encode(picture.expand(channels, -1, -1)[None])
-    files.write_whole(target, stream, new=new)
+    storage.write_whole(target, stream, new=new)
     height, width = picture.shape[1:]
     before, rate = source.stat().st_size, 8 * len(stream) / (height * width)
     return f"{width} x {height} pixels: {before:,} -> {len(stream):,} bytes, {rate:.3f} bpp"
 
 
-def decompress(source: Path, target: Path, progress: _Bar, *, new: bool = True) -> str:
+def decompress(source: Path, target: Path, progress: _Bar, *, max_pixels: int | None = None, new: bool = True) -> str:
     """Write the picture of a stream in the format that the suffix names and return what came of it in words."""
     stream = source.read_bytes()
+    limit = codecs.SAFE_PIXELS + _PIXELS_A_BYTE * len(stream) if max_pixels is None else max_pixels
     codec = replace(zoo.learned_for(stream), progress=progress)
-    (picture,) = codec.decode([stream], max_pixels=codecs.MAX_SIDE**2)
-    files.write_whole(target, files.write_picture(picture, FORMATS[target.suffix.lower()]), new=new)
+    try:
+        (picture,) = codec.decode([stream], max_pixels=limit)
+    except guards.Refused as error:
+        raise ValueError(f"{error}; --max-pixels allows more") from error
+    storage.write_whole(target, files.write_picture(picture, FORMATS[target.suffix.lower()]), new=new)
     return f"{picture.shape[2]} x {picture.shape[1]} pixels: {len(stream):,} -> {target.stat().st_size:,} bytes"
 
 
@@ -75,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     two = commands.add_parser("decompress", help="a stream to a picture file")
     two.add_argument("source", type=Path, help="the stream")
     two.add_argument("target", type=Path, help=f"the picture: {', '.join(FORMATS)}")
+    two.add_argument(
+        "--max-pixels",
+        type=int,
+        help=f"refuse larger pictures; default {codecs.SAFE_PIXELS}, and {_PIXELS_A_BYTE} a byte of the stream",
+    )
     for command in (one, two):
         command.add_argument("--force", action="store_true", help="overwrite the target")
     return parser
@@ -104,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.target.suffix.lower() not in FORMATS:
             raise ValueError(f"expected a target named {', '.join(FORMATS)}, got {given.target.name}")
         else:
-            said = decompress(given.source, given.target, progress, new=not given.force)
+            said = decompress(given.source, given.target, progress, max_pixels=given.max_pixels, new=not given.force)
     except FileExistsError:
         print(f"expected a new file, got {given.target}, which exists; --force overwrites it", file=sys.stderr)
         return 1

@@ -8,15 +8,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, Field, FiniteFloat
 from torch import Tensor
 
-from aelib import codecs, containers, curves, files, metrics, records
+from aelib import codecs, containers, curves, metrics, records, storage
 from aelib import images as im
 from aelib.codecs import Codec, PictureCodec
 
+_Count = Annotated[int, Field(gt=0)]
+_NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
 _CLASSICAL = {"jpeg": "JPEG", "webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF", "jpegxl": "JPEG XL"}
@@ -26,8 +29,17 @@ _CLASSICAL = {"jpeg": "JPEG", "webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "
 class Spread:
     """A mean over images and the standard deviation between them."""
 
-    mean: float
-    deviation: float
+    mean: FiniteFloat
+    deviation: _NotNegative
+
+
+def _positive(rate: Spread) -> Spread:
+    if rate.mean <= 0:
+        raise ValueError(f"expected a rate above 0, got {rate.mean}")
+    return rate
+
+
+Rate = Annotated[Spread, AfterValidator(_positive)]  # in bit per pixel
 
 
 @dataclass(frozen=True)
@@ -58,19 +70,19 @@ class Point:
     """
 
     codec: str
-    images: int
-    height: int
-    width: int
-    rate_file: Spread
-    rate_shared: Spread
-    rate_mosaic: float | None
-    psnr_mosaic: float | None
+    images: _Count
+    height: _Count
+    width: _Count
+    rate_file: Rate
+    rate_shared: Rate
+    rate_mosaic: Annotated[FiniteFloat, Field(gt=0)] | None
+    psnr_mosaic: FiniteFloat | None
     mse: Spread
     psnr: Spread | None
-    pooled_psnr: float | None
+    pooled_psnr: FiniteFloat | None
     ssim: Spread | None
-    encode_seconds: float
-    decode_seconds: float
+    encode_seconds: _NotNegative
+    decode_seconds: _NotNegative
 
 
 def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: int = 1000) -> Point:
@@ -208,7 +220,7 @@ def codec_of(series: str) -> str:
 def write(file: Path, points: Sequence[Point], about: dict[str, Any]) -> None:
     """Write points and what they were measured on as JSON, under a temporary name first."""
     content = {"schema": SCHEMA, **about, "points": [asdict(point) for point in points]}
-    files.write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
+    storage.write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
@@ -220,10 +232,12 @@ def read(file: Path) -> tuple[list[Point], dict[str, Any]]:
         The file is damaged or of another schema.
     """
     try:
-        content = files.read_json(file)
+        content = storage.read_json(file)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
-        return [records.made(Point, stored) for stored in content.pop("points")], content
+        if points := [records.made(Point, stored) for stored in content.pop("points")]:
+            return points, content
+        raise ValueError("no points")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected results of schema {SCHEMA} in {file}, got {error!r}") from error
 

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from aelib import files, records
+from aelib import records, storage
 
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
+_Count = Annotated[int, Field(gt=0)]
+_NotNegative = Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
 _Decibel = Annotated[float, Field(ge=0, lt=1000)]
 _Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty until the file is written
 
@@ -23,7 +25,7 @@ class Prefix:
 
     mean_psnr: _Decibel
     pca_mean_psnr: _Decibel
-    parameters: Annotated[int, Field(gt=0)]
+    parameters: _Count
     tables_sha256: _Sha256
 
 
@@ -66,25 +68,25 @@ class Card:
     name: str
     dataset: str
     architecture: str
-    latent_dim: int
-    channels: int
-    size: int
-    parameters: int
-    test: dict[str, int | float]
-    pca_mean_psnr: float
+    latent_dim: _Count
+    channels: _Count
+    size: _Count
+    parameters: _Count
+    test: dict[str, _NotNegative]
+    pca_mean_psnr: _Decibel
     recipe: dict[str, Any]
     history: dict[str, list[float]]
     data_sha256: dict[str, str]
     versions: dict[str, str]
     hardware: str
-    seconds: float
+    seconds: _NotNegative
     sha256: _Sha256 = ""
     tables_sha256: _Sha256 = ""
     prefixes: dict[str, Prefix] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.prefixes and "images" not in self.test:
-            raise ValueError(f"expected the number of test images, got {self.test!r:.200}")
+        if not {"images", "mean_psnr"} <= self.test.keys():
+            raise ValueError(f"expected the number of test images and mean PSNR, got {self.test!r:.200}")
         for length in self.prefixes:
             if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:
                 raise ValueError(f"expected prefixes of an ordered network, got one of {length!r:.40} latents")
@@ -161,7 +163,7 @@ def card(name: str, *, folder: Path = WEIGHTS) -> Card:
     stem = holder(name, folder=folder)
     file = folder / f"{stem}.json"
     try:
-        facts = records.made(Card, files.read_json(file))
+        facts = records.made(Card, storage.read_json(file))
         said = facts.dataset, facts.architecture, facts.latent_dim
         if not stem == facts.name == model_name(*said):
             raise ValueError(f"the card of {facts.name!r:.40}: {', '.join(f'{part!r:.40}' for part in said)}")

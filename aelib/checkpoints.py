@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from aelib import files, guards, records
+from aelib import guards, records, storage
 
 Record = TypeVar("Record")
 _BY_DEVICE = {"lr", "capturable", "fused"}  # options of an optimizer that differ from device to device
@@ -30,7 +30,7 @@ def save(
     """Write the states of all parts, what the training began from, and its history, under a temporary name first."""
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save({**origin, **states, "history": list(history)}, buffer := io.BytesIO())
-    files.write_whole(file, buffer.getvalue())
+    storage.write_whole(file, buffer.getvalue())
 
 
 def read(file: Path, device: torch.device) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import subprocess
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import files, guards
+from aelib import files, guards, storage
 from aelib import images as im
 from aelib.sources import MIRRORS, Arrays, from_mirror, from_official, read_sample
 
@@ -206,19 +205,12 @@ def _read_cache(file: Path, name: str) -> Arrays:
 
 
 def _write_cache(file: Path, arrays: Arrays) -> None:
-    """Write under a temporary name, then rename: a killed run leaves no half-written cache."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    """Keep the arrays for the next run, if that can be."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        files.sweep(file)
-        with partial.open("wb") as stream:
+        with storage.whole(file) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
-        partial.replace(file)
     except OSError as error:
         warnings.warn(f"{file.name} is not kept for the next run: {error}", stacklevel=2)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def write_sample(name: str, folder: Path, counts: dict[str, int]) -> None:

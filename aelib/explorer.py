@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aelib import data, files, markup, views, zoo
+from aelib import data, markup, storage, views, zoo
 from aelib.quantise import QUALITIES
 from aelib.views import LABELS, Choice
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m aelib.explorer", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=Path("explorer.html"))
     given = parser.parse_args()
-    files.write_whole(given.file, page().encode())
+    storage.write_whole(given.file, page().encode())
     print(f"{given.file}: {given.file.stat().st_size / 1e6:.1f} MB")
 
 

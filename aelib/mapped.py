@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aelib import images as im
+from aelib import storage
 
 
 def write(file: Path, batches: Iterable[Tensor], count: int) -> None:
@@ -28,23 +29,21 @@ def write(file: Path, batches: Iterable[Tensor], count: int) -> None:
     ------
     TypeError, ValueError
         A batch of another dtype or size, or more or fewer images; no file is written.
+    OSError
+        The disk is full or the folder refuses.
     """
-    partial, done, size = file.with_name(f"{file.name}.partial"), 0, torch.Size()
-    try:
-        with partial.open("wb") as stream:
-            for batch in batches:
-                im.check(batch, channels=size[0] if size else None, size=(size[1], size[2]) if size else None)
-                if not size:
-                    size = batch.shape[1:]
-                    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *size)}
-                    np.lib.format.write_array_header_1_0(stream, header)
-                stream.write(batch.cpu().contiguous().numpy().data)
-                done += len(batch)
+    done, size = 0, torch.Size()
+    with storage.whole(file) as partial, partial.open("wb") as stream:
+        for batch in batches:
+            im.check(batch, channels=size[0] if size else None, size=(size[1], size[2]) if size else None)
+            if not size:
+                size = batch.shape[1:]
+                header = {"descr": "|u1", "fortran_order": False, "shape": (count, *size)}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(batch.cpu().contiguous().numpy().data)
+            done += len(batch)
         if done != count or not done:
             raise ValueError(f"expected {count} images, one or more, got {done}")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(file: Path) -> Tensor:

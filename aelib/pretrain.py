@@ -15,13 +15,13 @@ from aelib import (
     cards,
     data,
     distributed,
-    files,
     latent,
     metrics,
     models,
     quantise,
     recipes,
     residual,
+    storage,
     sweep,
     train,
     zoo,
@@ -80,7 +80,7 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     dataset, architecture, latent_dim = recipes.parse(name)
     full, test = (data.load(dataset, part, source=source) for part in ("train", "test"))
     if (crew := distributed.launched()).first:
-        files.check_writable(folder)
+        storage.check_writable(folder)
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
     training, validation = full.split()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aelib import files
+from aelib import files, guards
 from aelib import images as im
 
 UInt8 = npt.NDArray[np.uint8]
@@ -126,7 +126,7 @@ def _unpack_mnist(read: Callable[[str], bytes]) -> Arrays:
 def _unpack_cifar10(read: Callable[[str], bytes]) -> Arrays:
     def rows(name: str) -> UInt8:
         # One image is one row of 1,024 RGB pixels.
-        picture = files.read_picture(read(name), channels=3)
+        picture = files.read_picture(guards.png_pixels(read(name)), "PNG", channels=3)
         return picture.permute(1, 2, 0).reshape(-1, 32, 32, 3).numpy()
 
     def labels(name: str) -> UInt8:
@@ -183,7 +183,7 @@ def read_sample(name: str, shape: tuple[int, int, int]) -> Arrays:
     arrays: Arrays = {}
     for part in ("train", "test"):
         labels = (SAMPLE / f"{name}-{part}.txt").read_text().strip()
-        mosaic = files.read_picture((SAMPLE / f"{name}-{part}.webp").read_bytes(), channels=channels)
+        mosaic = files.read_picture((SAMPLE / f"{name}-{part}.webp").read_bytes(), "WEBP", channels=channels)
         tiles = im.untile(mosaic, (height, width))[: len(labels)].permute(0, 2, 3, 1).contiguous().numpy()
         arrays[f"x_{part}"] = tiles[..., 0] if channels == 1 else tiles
         arrays[f"y_{part}"] = np.array([int(digit) for digit in labels], dtype=np.uint8)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aelib import benchmark, curves, files
+from aelib import benchmark, curves, storage
 from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
@@ -30,7 +30,7 @@ def read_sizes(file: Path, dataset: str) -> dict[str, dict[int, float]]:
         The file is damaged or does not have the data set.
     """
     try:
-        stored = files.read_json(file)["mean_psnr"][dataset]
+        stored = storage.read_json(file)["mean_psnr"][dataset]
         return {method: {int(size): float(value) for size, value in row.items()} for method, row in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"expected mean PSNR by method and size for {dataset} in {file}, got {error!r}") from error
@@ -47,7 +47,7 @@ def read_published(file: Path) -> dict[str, list[tuple[float, float]]]:
         The file is damaged.
     """
     try:
-        stored = files.read_json(file)["curves"]
+        stored = storage.read_json(file)["curves"]
         return {name: [(float(rate), float(psnr)) for rate, psnr in row["points"]] for name, row in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"expected curves of points by method in {file}, got {error!r}") from error

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import augment, capture, checkpoints, distributed, files
+from aelib import augment, capture, checkpoints, distributed, storage
 from aelib import images as im
 from aelib.losses import LOSSES
 from aelib.models import Autoencoder
@@ -139,7 +139,7 @@ def fit(
     restore = partial(checkpoints.restore, possible=partial(_possible, epochs=settings.epochs))
     history = restore(found, parts, origin, Epoch, target, defaults=asdict(Settings())) if found else []
     if checkpoint and crew.first and len(history) < settings.epochs:
-        files.check_writable(checkpoint.parent)
+        storage.check_writable(checkpoint.parent)
     for group in optimizer.param_groups:  # the checkpoint may come from another kind of device
         group |= {"lr": peak, "capturable": on_gpu}
     images = _near(images, target)

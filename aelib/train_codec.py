@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aelib import checkpoints, codecs, data, distributed, files, learned, train, train_rate, zoo
+from aelib import checkpoints, codecs, data, distributed, learned, storage, train, train_rate, zoo
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
@@ -63,7 +63,7 @@ def make(
     if full.source == "sample" and source != "sample":
         raise ConnectionError(f"expected the full {dataset} data set to train on, got the bundled sample")
     if (crew := distributed.launched()).first:
-        files.check_writable(folder)
+        storage.check_writable(folder)
     training, validation = full.split()
     torch.manual_seed(settings.seed)
     model = learned.Model(learned.DESIGNS[dataset])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from aelib import capture, checkpoints, distributed, files, learned, metrics, prior, schedule, search, train
+from aelib import capture, checkpoints, distributed, learned, metrics, prior, schedule, search, storage, train
 from aelib import images as im
 
 QUALITIES = (0.0, 2.0, 4.0, 7.0)  # that are looked at while training
@@ -141,7 +141,7 @@ def fit(
     possible = partial(_possible, looks=looks)
     history = checkpoints.restore(found, parts, origin, Look, target, possible=possible) if found else []
     if checkpoint and crew.first and (not history or history[-1].step < settings.steps):
-        files.check_writable(checkpoint.parent)
+        storage.check_writable(checkpoint.parent)
     before = history[-1].seconds if history else 0.0
     if any(side % model.design.stride for side in images.shape[2:]):  # others, in a file perhaps, are not copied
         images = im.padded(images, model.design.stride)

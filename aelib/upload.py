@@ -145,7 +145,7 @@ def through_every_size(digit: Tensor) -> View:
 
 def still(view: View) -> bytes:
     """Return a PNG of the pictures of `compare` side by side, labelled."""
-    pictures = im.stack([files.read_picture(row.png) for row in view.rows])
+    pictures = im.stack([files.read_picture(row.png, "PNG") for row in view.rows])
     captions = ["\n".join(filter(None, (row.label, row.note))) for row in view.rows]
     gap = -(-pictures.shape[3] // 50)  # of white, or one could not tell where one picture ends
     rows = {"": F.pad(pictures, (gap, gap), value=255)}
@@ -154,7 +154,7 @@ def still(view: View) -> bytes:
 
 def digits_still(view: View) -> bytes:
     """Return a PNG of the digits of `through_every_size`, labelled."""
-    rows = {row.label: im.untile(files.read_picture(row.png), (28, 28)) for row in view.rows}
+    rows = {row.label: im.untile(files.read_picture(row.png, "PNG"), (28, 28)) for row in view.rows}
     captions = [cell.replace(", ", "\n") for cell in view.rows[-1].cells]
     return _drawn(rows, captions, f"{view.title}: bytes with a shared header, PSNR", zoom=1.0)
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from aelib import entropy, files, learned, models
+from aelib import entropy, learned, models, storage
 from aelib.cards import WEIGHTS as WEIGHTS
 from aelib.cards import Card as Card
 from aelib.cards import card as card
@@ -117,7 +117,7 @@ def learned_names(*, folder: Path = WEIGHTS) -> list[str]:
 
 def learned_card(dataset: str, *, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Return what the card of a data set's learned codec says; OSError or ValueError if there is none."""
-    facts: dict[str, Any] = files.read_json(folder / f"{dataset}-learned.json")
+    facts: dict[str, Any] = storage.read_json(folder / f"{dataset}-learned.json")
     return facts
 
 
@@ -199,7 +199,7 @@ def save(
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors({key: value.cpu().half().contiguous() for key, value in model.state_dict().items()})
-    files.write_whole(folder / f"{facts.name}.safetensors", weights)
+    storage.write_whole(folder / f"{facts.name}.safetensors", weights)
     hashes = {
         length: _save_tables(folder / tables_name(model_name(facts.dataset, facts.architecture, length), own), each)
         for length, each in {**prefixes, model.latent_dim: quantiser}.items()
@@ -211,15 +211,15 @@ def save(
             f"{length}": asdict(facts.prefixes[f"{length}"]) | {"tables_sha256": own} for length, own in hashes.items()
         },
     }
-    files.write_whole(folder / f"{facts.name}.json", (json.dumps(said, indent=1) + "\n").encode())
+    storage.write_whole(folder / f"{facts.name}.json", (json.dumps(said, indent=1) + "\n").encode())
 
 
 def save_learned(codec: Learned, facts: dict[str, Any], *, folder: Path = WEIGHTS) -> None:
     """Write a learned codec as safetensors, and last its card, `facts` and the hash, both named ``facts["name"]``."""
     weights = save_tensors({name: value.contiguous() for name, value in codec.tensors().items()})
-    files.write_whole(folder / f"{facts['name']}.safetensors", weights)
+    storage.write_whole(folder / f"{facts['name']}.safetensors", weights)
     card_text = json.dumps({**facts, "sha256": hashlib.sha256(weights).hexdigest()}, indent=1) + "\n"
-    files.write_whole(folder / f"{facts['name']}.json", card_text.encode())
+    storage.write_whole(folder / f"{facts['name']}.json", card_text.encode())
 
 
 _TABLES = {"steps": torch.float64, "lows": torch.int32, "counts": torch.int32, "frequencies": torch.uint16}
@@ -229,7 +229,7 @@ def _save_tables(file: Path, quantiser: Quantiser) -> str:
     """Write steps and tables, and return their SHA-256."""
     parts = (quantiser.steps, *(getattr(quantiser.tables, name) for name in ("lows", "counts", "frequencies")))
     stored = {key: torch.from_numpy(part).to(kind) for (key, kind), part in zip(_TABLES.items(), parts, strict=True)}
-    files.write_whole(file, content := save_tensors(stored))
+    storage.write_whole(file, content := save_tensors(stored))
     return hashlib.sha256(content).hexdigest()
 
 

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import importlib.util
 import itertools
-import json
 import os
 import sys
 import tempfile
@@ -39,7 +38,7 @@ from aelib.codecs import Codec
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "bench.json"
 PACKAGES = ("aelib", "torch", "torchvision", "numpy", "pillow", "scikit-image", "matplotlib")
-FAST, FULL = 180, 600  # seconds that all notebooks may take together
+FAST = 180  # seconds that all notebooks may take together
 OWN = ("autoencoder", "learned codec")
 SIMILARITY = "scikit-image, an image a call, from a few hundred of them"
 
@@ -116,7 +115,7 @@ def memory_rows(small: bool) -> Iterator[Row]:
 
 
 def notebook_rows(small: bool) -> Iterator[Row]:
-    """Compare the run times of notebooks, shortened now, in full when they were last executed, with their limits."""
+    """Compare the run times of notebooks, shortened, with their limit."""
     sys.path.insert(0, str(ROOT / "notebooks"))
     import execute
 
@@ -127,8 +126,6 @@ def notebook_rows(small: bool) -> Iterator[Row]:
         total += seconds
         yield Row.of("notebook, shortened", file.stem, "s", seconds, "limit of all", FAST)
     yield Row.of("notebooks, shortened", "all", "s", total, "limit of all", FAST)
-    full = json.loads(execute.TIMES.read_text(encoding="utf-8"))["seconds"]
-    yield Row.of("notebooks, in full", "all, when last executed", "s", sum(full.values()), "limit of all", FULL)
 
 
 SECTIONS = (training.rows, together_rows, codec_rows, coder_rows, cost_rows, memory_rows, notebook_rows)

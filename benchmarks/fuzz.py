@@ -50,6 +50,7 @@ from aelib import (
     mapped,
     models,
     sources,
+    storage,
     tables,
     train,
     train_codec,
@@ -109,12 +110,12 @@ def photographs() -> Target:
 
 
 def results() -> Target:
-    """Return results and what reads them and draws hulls of them."""
+    """Return results and what reads them and draws tables of their hulls."""
 
-    def hulls(file: Path) -> None:
-        benchmark.hulls({"own": benchmark.read(file)[0]})
+    def drawn(file: Path) -> None:
+        tables.matched({"own": benchmark.read(file)[0]}, (8, 16), title="some")
 
-    return file_target([_smallest(CURVES)], hulls, "some.json")
+    return file_target([_smallest(CURVES)], drawn, "some.json")
 
 
 def cards() -> Target:
@@ -440,6 +441,7 @@ def run(name: str, count: int, seed: str, current: Any, length: Any, report: Any
 def measured(target: Callable[[bytes], object], content: bytes) -> tuple[float, float, str]:
     """Feed an input to a target; return seconds, MiB of growth, and what it raised: "", `REFUSED` or a finding."""
     if sys.platform == "linux":
+        ctypes.pythonapi.malloc_trim(0)  # else what earlier inputs took could be taken again unseen
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     raised = ""
     before, start = memory("VmRSS"), time.perf_counter()
@@ -456,7 +458,7 @@ def measured(target: Callable[[bytes], object], content: bytes) -> tuple[float, 
 def keep(name: str, content: bytes) -> str:
     """Write an input that is a finding, and return the file's name."""
     file = FINDINGS / f"{re.sub('[^a-z0-9]+', '-', name)}-{hashlib.sha256(content).hexdigest()[:12]}"
-    files.write_whole(file, content)
+    storage.write_whole(file, content)
     return file.name
 
 
@@ -506,7 +508,7 @@ def part(name: str, count: int, seed: str) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads(file.read_bytes()))
     row = watched(name, count, seed)
     if not row["findings"]:
-        files.write_whole(file, json.dumps(row).encode())
+        storage.write_whole(file, json.dumps(row).encode())
     return row
 
 

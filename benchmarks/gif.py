@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from aelib import files, views, zoo
+from aelib import storage, views, zoo
 from aelib.views import Choice
 
 FILE = Path(__file__).parent.parent / "results" / "figures" / "degradation.gif"
@@ -42,7 +42,7 @@ def main() -> None:
     palette = [picture.quantize(128, dither=Image.Dither.NONE) for picture in frames]
     times = [HOLD, *[MOVE] * (len(sizes) - 2), HOLD]
     palette[0].save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=palette[1:], duration=times, loop=0)
-    files.write_whole(FILE, buffer.getvalue())
+    storage.write_whole(FILE, buffer.getvalue())
     print(f"{FILE.name}: {len(frames)} frames, {FILE.stat().st_size / 1e3:.0f} kB")
 
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import record
 import torch
 
-from aelib import files, learned, plots, zoo
+from aelib import learned, plots, storage, zoo
 
 RESULTS = Path(__file__).parent.parent / "results" / "learned_training.json"
 FIGURE = RESULTS.parent / "figures" / "learned_training.png"
@@ -68,7 +68,7 @@ def main() -> None:
         )
         axis.set_title(f"{dataset}, 2,000 validation images")
         axis.legend()
-    files.write_whole(FIGURE, plots.to_png(axes[0]))
+    storage.write_whole(FIGURE, plots.to_png(axes[0]))
     record.write(RESULTS, ("aelib", "torch"), content)
 
 

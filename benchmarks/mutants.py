@@ -1,4 +1,4 @@
-"""Count how many of the changes that mutmut made were found by the tests, for ``make mutants``; 1 if too few were."""
+"""Count how many of the changes that mutmut made the tests found, for ``results/mutants.json``; 1 if too few were."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
+import record
+
+RESULTS = Path(__file__).parent.parent / "results" / "mutants.json"
 LEAST = 0.9  # of each group
 GROUPS = {
     "entropy": ("aelib.entropy", "aelib.range_coder"),
@@ -58,6 +62,7 @@ def main() -> int:
     groups = judged(ends)
     for group, (found, total) in groups.items():
         print(f"{group:18} {found} of {total} found, {found / total:.1%}; at least {LEAST:.0%} are expected")
+    record.write(RESULTS, ("aelib", "mutmut", "pytest"), {"groups": groups})
     return int(any(found < LEAST * total for found, total in groups.values()))
 
 

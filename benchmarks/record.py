@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from aelib import files
+from aelib import storage
 
 
 def write(file: Path, packages: Iterable[str], content: dict[str, Any], *, where: str = "") -> None:
@@ -23,7 +23,7 @@ def write(file: Path, packages: Iterable[str], content: dict[str, Any], *, where
     hardware = f"{machine}, {os.cpu_count()} CPUs" + (f", {where}" if where else "")
     versions = {name: version(name) for name in packages} | content.pop("versions", {})
     whole = {"schema": 1, **content, "versions": versions, "hardware": hardware}
-    files.write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())
+    storage.write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,17 @@ def _rate_at(points: list[tuple[float, float]], psnr: float) -> float:
     return float(np.interp(psnr, values, rates))
 
 
+def _speeds(kind: str) -> list[tuple[float, float]]:
+    """Return images a second of the learned codec and of JPEG, wherever both were measured in one run."""
+    found = []
+    rows = {row["codec"]: row[f"{kind}_images_per_second"] for row in _stored("throughput")["rows"]}
+    found.append((rows["learned codec"], rows["JPEG"]))
+    for row in _stored("bench")["rows"]:
+        if row["part"] == kind and row["what"].startswith("learned codec") and row["peer"].startswith("JPEG"):
+            found.append((row["own"], row["theirs"]))
+    return found
+
+
 def all_targets() -> list[Target]:
     """Return all of them, those of CIFAR-10 with a shared header where not said otherwise."""
     goals, published = _stored("goals")["learned"], tables.read_published(FOLDER / "published.json")
@@ -88,10 +99,10 @@ def all_targets() -> list[Target]:
     found.append(
         Target("MNIST: measured rates at which a format is ahead", goals["mnist_behind"], "", False, len(behind))
     )
-    speed = _stored("throughput")["rows"][0]
     for kind in ("encode", "decode"):
-        what = f"images {kind}d a second, {speed['setting']}"
-        found.append(Target(what, goals[f"images_{kind}d"], "", True, speed[f"{kind}_images_per_second"]))
+        for own, jpeg in _speeds(kind):
+            what = f"learned codec: images {kind}d a second, where JPEG {kind}s {jpeg:,.0f}"
+            found.append(Target(what, goals[f"images_{kind}d"], "", True, own))
     size = sum(file.stat().st_size for file in zoo.WEIGHTS.glob("*-learned.safetensors")) / 1e6
     found.append(Target("weights of all learned codecs on disk", goals["megabytes"], "MB", False, size, 1))
     return found

@@ -76,7 +76,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def repacked(encoded: str) -> str:
     """Return the same pixels in a smaller PNG: matplotlib stores an opacity that is always full."""
-    picture = files.read_picture(base64.b64decode(encoded), channels=3)
+    picture = files.read_picture(base64.b64decode(encoded), "PNG", channels=3)
     return base64.b64encode(files.write_picture(picture, "PNG", optimize=True)).decode()
 
 

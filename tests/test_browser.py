@@ -437,7 +437,7 @@ def test_a_drawn_digit_goes_through_every_size(notebook):
     notebook.mouse.up()
     expect(digit).not_to_have_attribute("src", taken)
     drawn = digit.get_attribute("src")
-    shown = files.read_picture(base64.b64decode(drawn.partition(",")[2]), channels=1)[0, :, :28] > 127
+    shown = files.read_picture(base64.b64decode(drawn.partition(",")[2]), "PNG", channels=1)[0, :, :28] > 127
     rows, columns = (shown.any(axis).nonzero().flatten() for axis in (1, 0))
     # 160 of 224 CSS pixels and a round pen of 24/280; drawn at the left, and moved to the middle.
     assert abs(len(rows) - 22.4) <= 1.5

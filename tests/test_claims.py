@@ -12,7 +12,7 @@ import readme
 import targets
 import torch
 
-from aelib import benchmark, curves, data, models, tables, zoo
+from aelib import benchmark, codecs, curves, data, learned, models, prior, recipes, tables, zoo
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
@@ -184,3 +184,96 @@ def test_intervals_are_the_same_wherever_they_are_set():
 def test_every_measured_figure_in_the_prose_is_asserted():
     version = {"3.11"}  # of Python
     assert set(measured(by_hand(README))) - version == set(CLAIMS)
+
+
+# --- sentences whose numbers have no unit, or stand in words
+
+
+def points(series):
+    return benchmark.read(ROOT / "results" / f"{series}.json")[0]
+
+
+def lowest_setting(codec):
+    """The lowest quality among the settings of a codec."""
+    return min(
+        int(point.codec.rpartition("q")[2])
+        for file in (ROOT / "results").glob(f"*-{codec}*.json")
+        if not file.stem.partition("-")[2].startswith(("jpeg2000", "jpegxl"))
+        for point in benchmark.read(file)[0]
+    )
+
+
+def is_ahead(first, second):
+    """Whether at every measured rate of a hull, if the other reaches it, its quality is higher."""
+    values = [(psnr, curves.psnr_at(second, rate)) for rate, psnr in first]
+    return all(own > other for own, other in values if other is not None)
+
+
+def ahead_of_formats():
+    """On CIFAR-10, in each accounting."""
+    for accounting in benchmark.ACCOUNTINGS:
+        hulls = benchmark.hulls(benchmark.read_folder(ROOT / "results", "cifar10"), accounting)
+        formats = [hull for name, hull in hulls.items() if not name.startswith(("learned", "autoencoder"))]
+        yield len(formats) == 5
+        yield from (is_ahead(hulls["learned codec"], hull) for hull in formats)
+
+
+def beside_published():
+    """Four codecs; on average behind ours, Minnen et al.'s by a hair; Cheng et al.'s ahead at high rates."""
+    own = benchmark.hulls(benchmark.read_folder(ROOT / "results", "cifar10"), "shared")["learned codec"]
+    others = tables.read_published(ROOT / "results" / "published.json")
+    deltas = {
+        name.split()[0]: curves.bjontegaard_delta(hull, own, low=targets.LOW, high=targets.HIGH).rate
+        for name, hull in others.items()
+    }
+    cheng = others["Cheng 2020 (published)"]
+    rate, psnr = cheng[-1]
+    return [len(others) == 4, max(deltas.values()) < 0, deltas["Minnen"] > -3, psnr > curves.psnr_at(own, rate)]
+
+
+def qualities():
+    """At how many qualities each kind of autoencoder was measured."""
+    expected = {"conv": 8, "dense": 8, "residual": 4, "ordered": 4}
+    for dataset in data.CLASSES:
+        for name in zoo.names(dataset):
+            yield len(points(name)) == expected[zoo.card(name).architecture]
+
+
+SAID = {
+    "carries eight bytes of header": lambda: [codecs.header.SIZE == 8],
+    "one stream with eight bytes of header": lambda: [codecs.learned.header.SIZE == 8],
+    "Pictures of 1x1 to 4096x4096 pixels": lambda: [codecs.MAX_SIDE == 4096],
+    "more than 64x64 pixels in lanes of that size": lambda: [
+        (codecs.lanes.PLACES * learned.DESIGNS["cifar10"].stride ** 2) == 64**2
+    ],
+    "a quality from 0 to 7": lambda: [prior.LEVELS == 8],
+    "its smallest streams are three bytes on average": lambda: [
+        round(min(point.rate_shared.mean * point.height * point.width / 8 for point in points("mnist-learned"))) == 3
+    ],
+    "conv and dense at eight qualities, residual and ordered ones at four": qualities,
+    "the learned codec of the next section at nine qualities": lambda: [
+        len(points(f"{dataset}-learned")) == 9 for dataset in data.CLASSES
+    ],
+    "JPEG from quality 3, AVIF from 1": lambda: [lowest_setting("jpeg") == 3, lowest_setting("avif") == 1],
+    "it is ahead of every classical codec at every rate it has": ahead_of_formats,
+    "ahead of four published learned codecs on average, of Minnen et al.'s by a hair, and Cheng et al.'s is ahead of "
+    "it at high rates": beside_published,
+    "from a file of two million images": lambda: [
+        "(2_000_000, 3, 32, 32)" in (ROOT / "tests" / "test_mapped.py").read_text(encoding="utf-8")
+    ],
+    "and 128 MiB as `make lab`": lambda: [
+        f"'websocket_max_message_size': {128 << 20}" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    ],
+    "Three efforts of the encoder": lambda: [len(codecs.EFFORTS) == 3],
+    "The long recipe of K = 128 and 256": lambda: [
+        {name for name, changes in recipes.OTHERWISE.items() if "residual" in name and changes.get("bfloat16")}
+        == {"cifar10-residual-128", "cifar10-residual-256"}
+    ],
+}
+
+
+@pytest.mark.parametrize("sentence", SAID)
+def test_a_sentence_with_numbers_is_true(sentence):
+    assert sentence in " ".join(README.split())
+    assert all(found := list(SAID[sentence]()))
+    assert found

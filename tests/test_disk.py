@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aelib import benchmark, checkpoints, codecs, files, models, zoo
+from aelib import benchmark, checkpoints, codecs, mapped, models, storage, zoo
 
 resource = pytest.importorskip("resource", reason="sets limits as Unix does")
 
@@ -32,7 +32,11 @@ def write_checkpoint(folder):
     checkpoints.save(folder / "run.pt", {"model": models.build("conv", 2, channels=1, size=28)}, {}, [])
 
 
-WRITERS = [write_weights, write_results, write_checkpoint]
+def write_images(folder):
+    mapped.write(folder / "images.npy", [torch.zeros(8, 1, 28, 28, dtype=torch.uint8)] * 2, 16)
+
+
+WRITERS = [write_weights, write_results, write_checkpoint, write_images]
 
 
 @contextlib.contextmanager
@@ -112,7 +116,7 @@ def test_a_read_only_folder_is_told_at_once(read_only):
     read_only.chmod(0o555)
     for folder in (read_only, read_only / "new" / "newer"):
         with nobody(), pytest.raises(OSError, match=f"expected a folder that can be written to, got {folder}"):
-            files.check_writable(folder)
+            storage.check_writable(folder)
     assert content(read_only) == {}
 
 
@@ -129,7 +133,7 @@ def test_a_file_in_the_place_of_a_folder_stays(write, tmp_path):
 def test_a_folder_that_refuses_even_root():
     before = set(os.listdir("/proc/self"))
     with pytest.raises(OSError, match="expected a folder that can be written to, got /proc/self"):
-        files.check_writable(Path("/proc/self"))
+        storage.check_writable(Path("/proc/self"))
     with pytest.raises(OSError, match="/proc/self/some"):
-        files.write_whole(Path("/proc/self/some"), b"new")
+        storage.write_whole(Path("/proc/self/some"), b"new")
     assert set(os.listdir("/proc/self")) == before

@@ -30,7 +30,7 @@ from test_distributed import losses, run
 from aelib import distributed, files
 
 what, folder, slow = sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
-rank, write = os.environ.get("RANK", "0"), files.write_whole
+rank, write = os.environ.get("RANK", "0"), storage.write_whole
 
 def noted(file, content, **options):
     with (folder / "writers").open("a") as log:
@@ -41,7 +41,7 @@ def progress(record):
     print(rank, record, flush=True)
     time.sleep(slow)
 
-files.write_whole = noted
+storage.write_whole = noted
 model, history = run(what, 1, folder / "run.pt", progress, seed=int(rank))
 weights = {name: value.contiguous() for name, value in model.state_dict().items()}
 (folder / f"weights-{rank}").write_bytes(save(weights))

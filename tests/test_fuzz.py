@@ -24,7 +24,7 @@ QUICK = (
     "package",
     "package, photographs",
 )
-QUICK += ("official", "begin", "containers")
+QUICK += ("official", "begin", "containers", "checkpoint", "tables", "ordered card", "learned card")
 
 
 @cache

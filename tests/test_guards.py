@@ -2,6 +2,7 @@ import contextlib
 import io
 import itertools
 import struct
+import zipfile
 import zlib
 
 import imagecodecs
@@ -131,7 +132,7 @@ def test_a_thousand_scans_are_refused(photographs):
     stream = progressive(photographs[0])
     assert Jpeg(50).decode([stream]).shape == (1, 3, 32, 32)
     last = stream.rindex(b"\xff\xda")
-    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 10"):
+    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file of its size, got 10"):
         Jpeg(50).decode([stream[:-2] + 1000 * stream[last:-2] + stream[-2:]])
 
 
@@ -139,7 +140,7 @@ def test_a_thousand_scans_are_refused(photographs):
 def test_a_thousand_scans_of_a_user_are_refused(file_format, photographs):
     stream = progressive(photographs[0], file_format)
     last, end = stream.rindex(b"\xff\xda"), stream.rindex(b"\xff\xd9")
-    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 10"):
+    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file of its size, got 10"):
         files.read_photograph(stream[:end] + 1000 * stream[last:end] + stream[end:])
 
 
@@ -148,7 +149,7 @@ def test_damaged_data_is_no_way_around_a_scan(photographs):
     stream = progressive(photographs[0])
     last = stream.rindex(b"\xff\xda")
     hidden = b"\xff\x02\xff\xff" + 200 * stream[last:-2]
-    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file, got 2"):
+    with pytest.raises(ValueError, match="expected at most 100 scans in a JPEG file of its size, got 2"):
         files.read_photograph(stream[:-2] + hidden + stream[-2:])
 
 
@@ -692,7 +693,58 @@ def test_any_directory_of_a_tiff_is_passed_or_refused(content, start):
             guards.check_tiff(stream, 4096)
 
 
-# --- what both would cost
+def test_tags_that_share_their_data_are_refused():
+    """Pillow below 12 keeps a copy of the data for each of them."""
+    size = [(256, 4, 32), (257, 4, 32), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (278, 4, 32)]
+    own = [*size, (273, 4, None), (279, 4, len(zeros(1024)))]
+    shared = [(60_000 + number, 1, 0) for number in range(10)]
+    file = bytearray(tiff([*own, *shared], zeros(1024)))
+    assert files.read_photograph(bytes(file)).shape == (1, 32, 32)
+    for number in range(10):  # each claims 100 bytes from the start of the file
+        struct.pack_into("<I", file, 10 + 12 * (len(own) + number) + 4, 100)
+    with pytest.raises(ValueError, match=f"expected TIFF tags of at most {len(file)} bytes, got 10"):
+        files.read_photograph(bytes(file))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_cameras_notes_that_share_their_data_are_refused(file_format):
+    notes = tiff([(274, 3, 6), *((60_000 + number, 1, 0) for number in range(30))], bytes(50))
+    picture = Image.new("L", (20, 10))
+    picture.save(plain := io.BytesIO(), file_format, exif=b"Exif\0\0" + notes)
+    assert files.read_photograph(plain.getvalue()).shape[1:] == (20, 10), "turned"
+    shared = bytearray(notes)
+    for number in range(30):
+        struct.pack_into("<II", shared, 10 + 12 * (1 + number) + 4, 100, 0)
+    picture.save(buffer := io.BytesIO(), file_format, exif=b"Exif\0\0" + bytes(shared))
+    with pytest.raises(ValueError, match=f"expected EXIF tags of at most {len(notes)} bytes, got 3002"):
+        files.read_photograph(buffer.getvalue())
+
+
+def test_a_cameras_notes_that_are_cut_off_are_no_hindrance():
+    picture = Image.new("L", (20, 10))
+    picture.save(buffer := io.BytesIO(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0" + bytes(7))
+    assert files.read_photograph(buffer.getvalue()).shape == (1, 10, 20)
+
+
+@pytest.mark.parametrize("compression", [1, 2])
+def test_a_bmp_file_in_runs_is_refused(compression):
+    Image.new("P", (32, 32)).save(buffer := io.BytesIO(), "BMP")
+    stream = bytearray(buffer.getvalue())
+    assert files.read_photograph(bytes(stream)).shape[1:] == (32, 32)
+    stream[30] = compression
+    with pytest.raises(ValueError, match=f"expected a BMP file that is not compressed, got compression {compression}"):
+        files.read_photograph(bytes(stream))
+
+
+def test_a_large_jpeg_may_have_fewer_scans(photographs):
+    stream = progressive(photographs[0])
+    scans = guards._jpeg_scans(stream)
+    guards.check_jpeg(stream, (1 << 28) // scans)
+    with pytest.raises(ValueError, match=f"expected at most {scans - 1} scans in a JPEG file of its size, got {scans}"):
+        guards.check_jpeg(stream, (1 << 28) // scans + 1)
+
+
+# --- what they would cost
 
 _READER = """type("Photographs", (), {
     "encode": lambda self, images: [codecs.pillow.files.write_picture(images[0], "AVIF")],
@@ -721,3 +773,33 @@ def test_photographs_that_are_larger_than_they_say_take_no_memory(file, message,
     kib, said = grown(_READER, file())
     assert message in said
     assert kib < 4 << 10
+
+
+_FLAT = """type("Flat", (), {
+    "encode": lambda self, images: [codecs.pillow.files.write_picture(images[0], "PNG")],
+    "decode": lambda self, streams: codecs.pillow.files.read_photograph(streams[0])[None],
+})()"""
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG"])
+def test_the_largest_photographs_take_memory_for_their_pixels_alone(file_format, grown):
+    """Bytes a pixel: four or twice as many for a decoder with transparency, three for the picture that comes out."""
+    mode = "RGB" if file_format in ("JPEG", "BMP") else "RGBA"
+    Image.new(mode, (4096, 4096)).save(buffer := io.BytesIO(), file_format)
+    kib, said = grown(_FLAT, buffer.getvalue())
+    assert "4096" in said
+    assert kib < 20 * 4096**2 // 1024
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_an_archive_that_would_grow_is_refused(compressed):
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED if compressed else 0) as archive:
+        archive.writestr("zeros", bytes(100_000))
+    with zipfile.ZipFile(buffer) as archive:
+        if compressed:
+            with pytest.raises(ValueError, match="expected an archive that is not compressed"):
+                guards.check_stored(archive, len(buffer.getvalue()))
+        else:
+            guards.check_stored(archive, len(buffer.getvalue()))
+            with pytest.raises(ValueError, match="expected members of at most 99999 bytes together, got 100000"):
+                guards.check_stored(archive, 99_999)

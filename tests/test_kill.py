@@ -18,17 +18,40 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aelib import benchmark, codecs, data, files, learned, models, pretrain, train, train_rate, zoo
+from aelib import (
+    benchmark,
+    checkpoints,
+    codecs,
+    data,
+    learned,
+    models,
+    pretrain,
+    storage,
+    train,
+    train_codec,
+    train_rate,
+    zoo,
+)
 
 pytestmark = pytest.mark.kill
 
 KILLS = 50
 NAME = "mnist-conv-2"
+SMALL = learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
 PUBLISHED = ("mnist-lossless.json", "cifar10-lossless.json")
 
 
-def slow_disk(pause=0.004):
-    """Make every write of a whole file take long, eight pauses of so many seconds, so that kills fall into it."""
+def slow_disk(folder, pause=0.012):
+    """Make every write of a whole file take long, eight pauses of so many seconds, so that kills fall into it.
+
+    Of each process is noted how far it had come whenever it kept a checkpoint.
+    """
+    save = checkpoints.save
+
+    def noted(file, parts, origin, history):
+        save(file, parts, origin, history)
+        with (folder / "noted").open("a") as lines:
+            lines.write(f"{os.getpid()} {len(history)}\n")
 
     def write_bytes(self, content):
         with self.open("wb") as file:
@@ -37,18 +60,20 @@ def slow_disk(pause=0.004):
                 file.flush()
                 time.sleep(pause)
 
-    Path.write_bytes = write_bytes
+    Path.write_bytes, checkpoints.save = write_bytes, noted
     torch.set_num_threads(1)
 
 
 def finish(folder, model):
     """Leave the weights where the test looks for them."""
-    files.write_whole(folder / "weights", save({key: value.contiguous() for key, value in model.state_dict().items()}))
+    storage.write_whole(
+        folder / "weights", save({key: value.contiguous() for key, value in model.state_dict().items()})
+    )
 
 
 def training(folder):
     """Train a small autoencoder with checkpoints."""
-    slow_disk()
+    slow_disk(folder)
     images = data.load("mnist", "train", source="sample").images[:200]
     model = models.build("conv", 2, channels=1, size=28)
     settings = train.Settings(epochs=6, batch_size=20)
@@ -58,10 +83,10 @@ def training(folder):
 
 def training_for_rate(folder):
     """Train a small learned codec with checkpoints."""
-    slow_disk()
+    slow_disk(folder)
     images = data.load("mnist", "train", source="sample").images[:60]
     torch.manual_seed(0)
-    model = learned.Model(learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4))
+    model = learned.Model(SMALL)
     settings = train_rate.Settings(steps=16, batch_size=4, hard=0.25)
     train_rate.fit(model, images[10:], images[:10], settings, device="cpu", every=2, checkpoint=folder / "run.pt")
     finish(folder, model)
@@ -69,18 +94,29 @@ def training_for_rate(folder):
 
 def producing(folder):
     """Train, quantise, write weights, tables and card."""
-    slow_disk()
+    slow_disk(folder)
     settings = train.Settings(epochs=2, batch_size=50)
     pretrain.make(NAME, settings, runs=folder / "runs", folder=folder, source="sample")
     finish(folder, zoo.load(NAME, folder=folder))
+
+
+def producing_for_rate(folder):
+    """Train a learned codec, write its weights and card."""
+    slow_disk(folder)
+    learned.DESIGNS["mnist"] = SMALL
+    train_codec.START_IMAGES = 100
+    settings = train_rate.Settings(steps=16, batch_size=4, hard=0.25)
+    train_codec.make("mnist", settings, runs=folder / "runs", folder=folder, source="sample", device="cpu", every=2)
+    finish(folder, zoo.load_learned("mnist", 7, folder=folder).model)
 
 
 def measuring(folder):
     """Measure points, each kept as soon as it is done, and publish them over the results of an earlier run."""
     for name in PUBLISHED:
         if not (folder / "published" / name).exists():
-            benchmark.write(folder / "published" / name, [], {"series": "earlier"})
-    slow_disk(0.03)
+            earlier = benchmark.measure(codecs.Png(), torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
+            benchmark.write(folder / "published" / name, [earlier], {"series": "earlier"})
+    slow_disk(folder, 0.03)
     os.environ["AELIB_SOURCE"], os.cpu_count = "sample", lambda: 2
     multiprocessing.set_start_method("fork", force=True)  # the quickest, and the writes of its processes are slow too
     sys.argv = ["results.py", "--images", "20", "--runs", str(folder / "runs"), "--folder", str(folder / "published")]
@@ -91,14 +127,14 @@ def measuring(folder):
     for file in sorted((folder / "published").glob("*.json")):
         points, said = benchmark.read(file)
         whole += [file.name, said, [replace(point, encode_seconds=0, decode_seconds=0) for point in points]]
-    files.write_whole(folder / "weights", repr(whole).encode())
+    storage.write_whole(folder / "weights", repr(whole).encode())
 
 
 def caching(folder):
     """Write the data sets' cache."""
     arrays = {"x_test": np.arange(20_000_000, dtype=np.uint8)}
     data._write_cache(folder / "mnist.npz", arrays)
-    files.write_whole(folder / "weights", (folder / "mnist.npz").read_bytes()[-1000:])
+    storage.write_whole(folder / "weights", (folder / "mnist.npz").read_bytes()[-1000:])
 
 
 FETCHED = hashlib.sha256(bytes(range(256)) * 784).hexdigest()
@@ -131,12 +167,12 @@ def fetching(folder):
     data.SHA256 = {"mnist": {"x_train": FETCHED, "y_train": labels, "x_test": FETCHED, "y_test": labels}}
     data.load("mnist", "test", source="mirror")
     images = data.load("mnist", "test", source="cache").images
-    files.write_whole(folder / "weights", images.numpy().tobytes())
+    storage.write_whole(folder / "weights", images.numpy().tobytes())
 
 
 def careless(folder):
     """Write results in place: what all others must not do."""
-    slow_disk()
+    slow_disk(folder)
     (folder / "runs").mkdir(exist_ok=True)
     for index in range(20):
         point = benchmark.measure(codecs.Jpeg(50), torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
@@ -154,6 +190,8 @@ def nothing_is_half(folder):
     if (folder / f"{NAME}.json").exists():
         codec = zoo.load_codec(NAME, folder=folder)
         assert isinstance(codec, codecs.Autoencoder)
+    if (folder / "mnist-learned.json").exists():
+        assert isinstance(zoo.load_learned("mnist", 7, folder=folder), codecs.Learned)
     if (folder / "mnist.npz").exists():
         with np.load(folder / "mnist.npz") as stored:
             assert stored["x_test"][-1] == 19_999_999 % 256
@@ -214,9 +252,23 @@ def kill_and_go_on(work, tmp_path):
             ends += 1
 
 
-@pytest.mark.parametrize("work", [training, training_for_rate, producing, caching, fetching])
-def test_killed_work_goes_on_to_the_same_end(work, tmp_path):
+def first_checkpoints(tmp_path):
+    """How far each process was that kept a checkpoint, when it kept its first."""
+    for file in tmp_path.glob("*/noted"):
+        yield from dict(reversed([line.split() for line in file.read_text().splitlines()])).values()
+
+
+@pytest.mark.parametrize("work", [training, training_for_rate, producing, producing_for_rate])
+def test_killed_training_goes_on_to_the_same_end(work, tmp_path):
     kill_and_go_on(work, tmp_path)
+    assert list(tmp_path.rglob("*.partial")), "no kill fell into the writing of a file"
+    assert {count == "1" for count in first_checkpoints(tmp_path)} == {True, False}, "none went on where another was"
+
+
+@pytest.mark.parametrize("work", [caching, fetching])
+def test_killed_work_ends_as_if_nothing_had_been(work, tmp_path):
+    kill_and_go_on(work, tmp_path)
+    assert list(tmp_path.rglob("*.partial")), "no kill fell into the writing of a file"
 
 
 def test_killed_results_are_published_as_if_nothing_had_been(tmp_path):

@@ -36,7 +36,7 @@ def test_a_picture_comes_back_near_what_it_was(source, picture, tmp_path, capsys
     assert run("compress", source, stream, "--quality", quality) == 0
     assert f"{stream.stat().st_size:,} bytes" in capsys.readouterr().out
     assert run("decompress", stream, target) == 0
-    restored = files.read_picture(target.read_bytes())
+    restored = files.read_picture(target.read_bytes(), command.FORMATS[suffix])
     assert restored.shape == picture.shape
     assert stream.stat().st_size < picture.numel() / 4
     assert float(metrics.psnr(picture[None], restored[None])) > 20 + quality
@@ -56,14 +56,28 @@ def test_the_stream_is_the_codecs_own(source, picture, tmp_path):
 
 def test_a_grey_picture_takes_either_codec_and_a_colour_one_is_not_made_grey(source, tmp_path, capsys):
     grey = tmp_path / "grey.png"
-    grey.write_bytes(files.write_picture(files.read_picture(source.read_bytes(), channels=1), "PNG"))
+    grey.write_bytes(files.write_picture(files.read_picture(source.read_bytes(), "PNG", channels=1), "PNG"))
     for name, channels in (("cifar10", 3), ("mnist", 1)):
         stream, target = tmp_path / f"{name}.ael", tmp_path / f"{name}.png"
         assert run("compress", grey, stream, "--codec", name) == 0
         assert run("decompress", stream, target) == 0
-        assert files.read_picture(target.read_bytes()).shape == (channels, 45, 70)
+        assert files.read_picture(target.read_bytes(), "PNG").shape == (channels, 45, 70)
     assert run("compress", source, tmp_path / "colour.ael", "--codec", "mnist") == 1
     assert "--codec cifar10" in capsys.readouterr().err
+
+
+def test_a_stream_that_claims_much_for_its_bytes_is_decoded_only_if_asked(source, tmp_path, capsys, monkeypatch):
+    """Eight bytes of header, and lanes of a byte, would keep a decoder busy for a minute."""
+    stream, target = tmp_path / "out.ael", tmp_path / "back.png"
+    assert run("compress", source, stream) == 0
+    limit = command._PIXELS_A_BYTE * stream.stat().st_size
+    monkeypatch.setattr(codecs, "SAFE_PIXELS", 45 * 70 - limit - 1)
+    assert run("decompress", stream, target) == 1
+    assert f"expected from 1 to {45 * 70 - 1} pixels, got 45x70; --max-pixels allows more" in capsys.readouterr().err
+    assert not target.exists()
+    assert run("decompress", stream, target, "--max-pixels", 45 * 70) == 0
+    monkeypatch.setattr(codecs, "SAFE_PIXELS", 45 * 70 - limit)
+    assert run("decompress", stream, target, "--force") == 0
 
 
 def test_nothing_is_overwritten_without_force(source, tmp_path, capsys):

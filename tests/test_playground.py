@@ -267,7 +267,7 @@ def test_a_reader_without_a_kernel_sees_the_digits(digits, drawn, samples):
     zero = samples["mnist", "test"].images[samples["mnist", "test"].labels.tolist().index(0)]
     view, count = upload.through_every_size(zero), len(zoo.sizes("mnist", "conv"))
     assert torch.equal(rows["digit"], zero.expand(count, 1, 28, 28))
-    assert torch.equal(im.tile(rows["autoencoder"], count), files.read_picture(view.rows[1].png))
+    assert torch.equal(im.tile(rows["autoencoder"], count), files.read_picture(view.rows[1].png, "PNG"))
     assert [text.replace("\n", ", ") for text in options["captions"]] == list(view.rows[1].cells)
     digits.digit.value = "7"
     assert check_still(digits, 600) != first
@@ -276,7 +276,7 @@ def test_a_reader_without_a_kernel_sees_the_digits(digits, drawn, samples):
 def test_a_drawing_is_shown_in_the_middle(digits):
     digits.canvas.set_state({"pixels": strokes(2, 3, 15, 3)})
     drawing = torch.tensor(strokes(7, 13, 15, 3), dtype=torch.uint8).reshape(1, 28, 28)
-    assert torch.equal(im.untile(files.read_picture(digits.view.rows[0].png), (28, 28))[0], drawing)
+    assert torch.equal(im.untile(files.read_picture(digits.view.rows[0].png, "PNG"), (28, 28))[0], drawing)
     assert digits.view == upload.through_every_size(drawing)
     assert "Your digit" in digits.caption.value
 

@@ -17,6 +17,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import EpsImagePlugin, Image
 
 from aelib import benchmark, codecs, data, files, sources, tables, train_codec, train_rate, zoo
 from aelib.learned import Design, Model
@@ -44,11 +45,11 @@ IMPORTS = listed(
 # Of modules with many doors, only these names, and never the module itself as a value.
 USED = listed(
     """
-    IPython.display cProfile.Profile ctypes.memmove importlib.metadata importlib.util.find_spec
-    multiprocessing.get_context os.cpu_count os.environ os.getpid os.link os.name os.sched_getaffinity shutil.copy
-    shutil.which subprocess.DEVNULL subprocess.PIPE subprocess.Popen subprocess.STDOUT subprocess.SubprocessError
-    subprocess.TimeoutExpired subprocess.run sys.argv sys.executable sys.path sys.platform sys.stderr sys.stdin
-    sys.version
+    IPython.display cProfile.Profile ctypes.memmove ctypes.pythonapi.malloc_trim importlib.metadata
+    importlib.util.find_spec multiprocessing.get_context os.cpu_count os.environ os.getpid os.link os.name
+    os.sched_getaffinity shutil.copy shutil.which subprocess.DEVNULL subprocess.PIPE subprocess.Popen
+    subprocess.STDOUT subprocess.SubprocessError subprocess.TimeoutExpired subprocess.run sys.argv
+    sys.executable sys.path sys.platform sys.stderr sys.stdin sys.version
     """
 )
 GUARDED = {name.split(".")[0] for name in USED}
@@ -294,6 +295,32 @@ def test_a_pickle_is_refused_and_not_run(loader, write, tmp_path):
 def test_the_pickle_would_have_run(tmp_path):
     pickle.loads(pickle.dumps(Malicious(tmp_path / "victim"))).close()
     assert (tmp_path / "victim").exists()
+
+
+PICTURES = (codecs.Jpeg(50), codecs.WebP(50), codecs.Avif(50), codecs.Png(), codecs.Jpeg2000(30), codecs.JpegXl(1))
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 1024\n%%EndComments\n"
+
+
+def test_a_picture_file_starts_no_other_program(tmp_path, monkeypatch):
+    """Pillow hands PostScript to Ghostscript if any format will do: files of users and archives, streams."""
+    ghostscript, victim = tmp_path / "gs", tmp_path / "victim"
+    ghostscript.write_text(f'#!/bin/sh\n[ "$1" = --version ] || touch {victim}\n')
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    members = dict.fromkeys(["data_batch_1.png", "test_batch.png"], POSTSCRIPT)
+    readers = {
+        "user": files.read_photograph,
+        "archive": lambda content: sources._unpack_cifar10(lambda name: members.get(name, POSTSCRIPT)),
+        **{codec.name: lambda content, codec=codec: codec.decode([content]) for codec in PICTURES},
+    }
+    for read in readers.values():
+        with pytest.raises(ValueError, match=r"."):
+            read(POSTSCRIPT)
+    assert not victim.exists()
+    with pytest.raises(OSError, match=r"."), Image.open(io.BytesIO(POSTSCRIPT)) as picture:
+        picture.load()
+    assert victim.exists(), "it would have been started"
 
 
 # --- archives

@@ -17,7 +17,9 @@ PACKAGE = ROOT / "aelib"
 
 # A module imports from lower layers, and within its own layer only where NEIGHBOURS says so.
 LAYERS = {
-    **dict.fromkeys(["images", "records", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0),
+    **dict.fromkeys(
+        ["images", "records", "storage", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0
+    ),
     **dict.fromkeys(["av1", "avif"], 0),
     **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
@@ -34,6 +36,7 @@ NEIGHBOURS = {
     ("files", "images"),
     ("files", "guards"),
     ("mapped", "images"),
+    ("mapped", "storage"),
     ("entropy", "range_coder"),
     ("files", "avif"),
     ("avif", "av1"),

@@ -133,7 +133,7 @@ def test_a_tenth_of_the_bytes_is_worth_a_note(picture, monkeypatch, ratio, noted
 def test_the_pictures_are_those_that_were_decoded(picture):
     view = upload.compare(picture, NAME, 7)
     own = upload.by_blocks(picture, NAME, 7)
-    shown = [files.read_picture(row.png) for row in view.rows]
+    shown = [files.read_picture(row.png, "PNG") for row in view.rows]
     assert torch.equal(shown[0], picture)
     assert torch.equal(shown[1], own.picture)
     assert torch.equal(shown[2], upload.jpeg_at(picture, own.size).picture)
@@ -145,7 +145,7 @@ def test_the_pictures_are_those_that_were_decoded(picture):
 def test_pictures_of_any_shape(shape, name, noise):
     picture = noise(1, zoo.card(name).channels, *shape)[0]
     view = upload.compare(picture, name, 7)
-    assert [files.read_picture(row.png).shape for row in view.rows] == [picture.shape] * 3
+    assert [files.read_picture(row.png, "PNG").shape for row in view.rows] == [picture.shape] * 3
     assert f"{shape[1]} x {shape[0]} pixels" in view.caption
     assert ("SSIM" in view.caption) == (min(shape) >= metrics.SSIM_WINDOW)
 
@@ -153,7 +153,7 @@ def test_pictures_of_any_shape(shape, name, noise):
 def test_a_large_picture_is_shown_smaller(photographs):
     wide = im.tile(photographs[:1].repeat(60, 1, 1, 1), columns=30)  # 64 x 960
     view = upload.compare(wide, "cifar10-conv-16", 7)
-    shown = [files.read_picture(row.png) for row in view.rows]
+    shown = [files.read_picture(row.png, "PNG") for row in view.rows]
     assert [tuple(one.shape) for one in shown] == [(3, 32, 480)] * 3
     # The mean over 2 x 2 pixels keeps the mean; rounding moves a value by half a level at most.
     assert float(shown[0].float().mean()) == pytest.approx(float(wide.float().mean()), abs=0.5)
@@ -201,7 +201,7 @@ def test_an_empty_square_stays_empty():
 def test_a_digit_goes_through_every_size(samples, index):
     digit = samples["mnist", "test"].images[index]
     view = upload.through_every_size(digit)
-    original, restored = (im.untile(files.read_picture(row.png), (28, 28)) for row in view.rows)
+    original, restored = (im.untile(files.read_picture(row.png, "PNG"), (28, 28)) for row in view.rows)
     sizes = zoo.sizes("mnist", "conv")
     assert len(original) == len(restored) == len(view.rows[1].cells) == len(sizes)
     for size, one, other, cell in zip(sizes, original, restored, view.rows[1].cells, strict=True):

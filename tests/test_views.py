@@ -271,7 +271,7 @@ def test_the_rows_are_the_pictures(choice, images_of):
     expected = [images, restored, jpeg[0].pictures, jpeg[1].pictures, error]
     assert [row.label for row in view.rows] == ["original", "autoencoder", "JPEG", "JPEG", "error"]
     for row, pictures in zip(view.rows, expected, strict=True):
-        assert torch.equal(untile(read_picture(row.png), tuple(images.shape[2:])), pictures)
+        assert torch.equal(untile(read_picture(row.png, "PNG"), tuple(images.shape[2:])), pictures)
     for row, one in zip(view.rows[1:4], (views.coded(choice), *jpeg), strict=True):
         pairs = zip(one.sizes.tolist(), one.psnr.tolist(), strict=True)
         assert row.cells == tuple(f"{size} B, {psnr:.1f} dB" for size, psnr in pairs)

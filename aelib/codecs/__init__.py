@@ -6,12 +6,13 @@ from aelib.codecs.blocks import Blocks
 from aelib.codecs.codestreams import Jpeg2000, JpegXl
 from aelib.codecs.fixed_length import FixedLength
 from aelib.codecs.header import MAX_SIDE
-from aelib.codecs.learned import EFFORTS, Learned
+from aelib.codecs.learned import EFFORTS, SAFE_PIXELS, Learned
 from aelib.codecs.pillow import Avif, Jpeg, Png, WebP
 
 __all__ = [
     "EFFORTS",
     "MAX_SIDE",
+    "SAFE_PIXELS",
     "Autoencoder",
     "Avif",
     "Blocks",

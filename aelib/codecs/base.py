@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from aelib import guards
 from aelib import images as im
 
 MAX_PIXELS = 1 << 20
@@ -83,9 +84,9 @@ def check_range(what: str, got: object, low: int, high: int) -> None:
 
 
 def check_pixels(height: int, width: int, most: int) -> None:
-    """Raise ValueError unless a picture of this size has from one to `most` pixels."""
+    """Raise ValueError, `guards.Refused`, unless a picture of this size has from one to `most` pixels."""
     if not 1 <= height * width <= most:
-        raise ValueError(f"expected from 1 to {most} pixels, got {height}x{width}")
+        raise guards.Refused(f"expected from 1 to {most} pixels, got {height}x{width}")
 
 
 def check_channels(image: Tensor, expected: int) -> None:

@@ -65,7 +65,7 @@ class Jpeg(PictureCodec):
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
         guards.check_jpeg(stream)
-        return files.read_picture(stream, file_format="JPEG", max_pixels=max_pixels)
+        return files.read_picture(stream, "JPEG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the entropy-coded segments, and the Huffman tables where they are fitted to the image."""
@@ -104,7 +104,7 @@ class WebP(PictureCodec):
         return files.write_picture(image, "WEBP", quality=self.quality, method=6)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return files.read_picture(stream, channels=self.channels, file_format="WEBP", max_pixels=max_pixels)
+        return files.read_picture(stream, "WEBP", channels=self.channels, max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the VP8 or VP8L chunk, less signature and size."""
@@ -155,7 +155,7 @@ class Avif(PictureCodec):
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
         avif.check_stream(stream, max_pixels)
-        return files.read_picture(stream, channels=self.channels, file_format="AVIF", max_pixels=max_pixels)
+        return files.read_picture(stream, "AVIF", channels=self.channels, max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the mdat box, less the sequence header."""
@@ -175,7 +175,7 @@ class Png(PictureCodec):
         return files.write_picture(image, "PNG", optimize=True)
 
     def _read(self, stream: bytes, max_pixels: int) -> Tensor:
-        return files.read_picture(guards.png_pixels(stream), file_format="PNG", max_pixels=max_pixels)
+        return files.read_picture(guards.png_pixels(stream), "PNG", max_pixels=max_pixels)
 
     def payload(self, stream: bytes) -> bytes:
         """Return the contents of the IDAT chunks."""
