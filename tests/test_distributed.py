@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import save
 sys.path.insert(0, sys.argv[1])
 from test_distributed import losses, run
-from aelib import distributed, files
+from aelib import distributed, storage
 
 what, folder, slow = sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
 rank, write = os.environ.get("RANK", "0"), storage.write_whole

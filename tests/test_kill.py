@@ -41,7 +41,7 @@ SMALL = learned.Design(1, widths=(4, 8), blocks=(1, 1), groups=(1, 3), hidden=4)
 PUBLISHED = ("mnist-lossless.json", "cifar10-lossless.json")
 
 
-def slow_disk(folder, pause=0.012):
+def slow_disk(folder, pause=0.02):
     """Make every write of a whole file take long, eight pauses of so many seconds, so that kills fall into it.
 
     Of each process is noted how far it had come whenever it kept a checkpoint.
