@@ -17,7 +17,7 @@ from aelib import codecs, files, guards, learned, storage, zoo
 FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # that keep every pixel
 _SOURCE = (
     "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF of up to 4096x4096 pixels; of several pictures the first, transparent "
-    "ones on white, 16 bits as 8"
+    "ones on white, 16 bits without a sign as 8"
 )
 _PIXELS_A_BYTE = 512  # that a stream may claim unasked beyond the few of `codecs.SAFE_PIXELS`; photographs have tens
 _PATIENCE = 2.0  # seconds of silence before a bar is shown
@@ -68,6 +68,13 @@ def decompress(source: Path, target: Path, progress: _Bar, *, max_pixels: int | 
     return f"{picture.shape[2]} x {picture.shape[1]} pixels: {len(stream):,} -> {target.stat().st_size:,} bytes"
 
 
+def _count(text: str) -> int:
+    """Return a whole number above 0."""
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m aelib", description="Pictures of any size as learned streams.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -82,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("target", type=Path, help=f"the picture: {', '.join(FORMATS)}")
     two.add_argument(
         "--max-pixels",
-        type=int,
+        type=_count,
         help=f"refuse larger pictures; default {codecs.SAFE_PIXELS}, and {_PIXELS_A_BYTE} a byte of the stream",
     )
     for command in (one, two):

@@ -14,7 +14,6 @@ from aelib import records, storage
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
 _Count = Annotated[int, Field(gt=0)]
-_NotNegative = Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
 _Decibel = Annotated[float, Field(ge=0, lt=1000)]
 _Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty until the file is written
 
@@ -72,20 +71,20 @@ class Card:
     channels: _Count
     size: _Count
     parameters: _Count
-    test: dict[str, _NotNegative]
+    test: dict[str, Annotated[int | float, Field(allow_inf_nan=False)]]
     pca_mean_psnr: _Decibel
     recipe: dict[str, Any]
     history: dict[str, list[float]]
     data_sha256: dict[str, str]
     versions: dict[str, str]
     hardware: str
-    seconds: _NotNegative
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     sha256: _Sha256 = ""
     tables_sha256: _Sha256 = ""
     prefixes: dict[str, Prefix] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not {"images", "mean_psnr"} <= self.test.keys():
+        if self.test.get("images", 0) < 1 or "mean_psnr" not in self.test:
             raise ValueError(f"expected the number of test images and mean PSNR, got {self.test!r:.200}")
         for length in self.prefixes:
             if self.architecture != "ordered" or not _LENGTH.fullmatch(length) or int(length) >= self.latent_dim:

@@ -15,7 +15,7 @@ from aelib import avif, guards
 from aelib.images import check
 
 _ROWS = 64
-_WIDE = ("I", "F")  # 32 bits a value
+_WIDE = ("I", "F")  # Pillow's, of values of 32 bits or with a sign, of which nobody says which one is white
 _PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # none that starts another program
 
 
@@ -120,25 +120,24 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     Raises
     ------
     ValueError
-        The bytes are no complete picture, it is too large, or it would cost more than its size lets expect: a JPEG file
-        of many scans, a BMP file in runs, tags that share their data, a film.
+        The bytes are no complete picture, it is too large, its values have 32 bits or a sign, or it would cost more
+        than its size lets expect: a JPEG file of many scans, a large BMP file in runs, a film.
     """
     try:
         if data[4:8] == b"ftyp":
             avif.check_photograph(data, max_side)
         if data[:2] in (b"II", b"MM"):
             guards.check_tiff(data, max_side)
-        if data[:2] == b"BM":
-            guards.check_bmp(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes, for which the checks here are stricter, and of broken tags
             with Image.open(io.BytesIO(data), formats=_PHOTOGRAPHS) as opened:
                 _check_side(opened, max_side)
-                if data.startswith(b"\xff\xd8"):
+                if data[:2] == b"\xff\xd8":
                     guards.check_jpeg(data, opened.width * opened.height)
-                guards.check_exif(opened.info.get("exif", b""))
+                if data[:2] == b"BM":
+                    guards.check_bmp(data, opened.width * opened.height)
                 if opened.mode in _WIDE:
-                    raise guards.Refused(f"expected 8 or 16 bits a value, got Pillow's mode {opened.mode}")
+                    raise guards.Refused(f"expected values of 8 bits, or of 16 without a sign, got mode {opened.mode}")
                 opened.load()
                 _check_side(opened, max_side)  # a file may hold more than its head says
                 ImageOps.exif_transpose(opened, in_place=True)

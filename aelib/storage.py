@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _STALE = 3600  # seconds
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the last is not on Windows
 
 
 def read_json(file: Path) -> Any:
@@ -56,7 +58,7 @@ def whole(file: Path, *, new: bool = False) -> Iterator[Path]:
     Raises
     ------
     OSError
-        It names `file`, as when the disk is full.
+        The disk is full or the folder refuses; it names `file`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     sweep(file)
@@ -75,8 +77,8 @@ def whole(file: Path, *, new: bool = False) -> Iterator[Path]:
                 raise FileExistsError(f"expected no file {file}, got one") from error
             partial.replace(file)
     except OSError as error:
-        if error.errno and error.filename in (None, str(partial)):  # a full disk does not say of which file
-            error.filename = str(file)
+        if error.errno in _FULL or error.filename in (str(partial), partial):  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(file)) from error
         raise
     finally:
         partial.unlink(missing_ok=True)

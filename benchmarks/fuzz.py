@@ -69,6 +69,7 @@ SECONDS, MEBIBYTES, STALL = 1.0, 64, 30.0
 MEASUREMENTS = 4  # at most, of an input that takes too long
 REFUSED = "refused"
 LONGEST = 1 << 21  # bytes of an input
+_TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # orientation 6
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0")
 
 Target = tuple[list[bytes], Callable[[bytes], object]]
@@ -106,7 +107,8 @@ def photographs() -> Target:
     """Return picture files of several formats and what opens those of users."""
     picture = data.load("cifar10", "test", source="sample").images[0]
     formats = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
-    return [files.write_picture(picture, name) for name in formats], files.read_photograph
+    turned = [files.write_picture(picture, name, exif=_TURNED) for name in ("PNG", "JPEG", "WEBP", "AVIF")]
+    return [*(files.write_picture(picture, name) for name in formats), *turned], files.read_photograph
 
 
 def results() -> Target:
@@ -416,7 +418,14 @@ def run(name: str, count: int, seed: str, current: Any, length: Any, report: Any
     if max(map(len, seeds)) > LONGEST:
         raise ValueError(f"expected seeds of at most {LONGEST} bytes, got one of {max(map(len, seeds))}")
     chance = random.Random(f"{name} {seed}")
-    row: dict[str, Any] = {"target": name, "inputs": count, "refused": 0, "findings": [], "measured_again": 0}
+    row: dict[str, Any] = {
+        "target": name,
+        "inputs": count,
+        "refused": 0,
+        "read": 0,
+        "measured_again": 0,
+        "findings": [],
+    }
     row |= {"longest_seconds": 0.0, "largest_growth_mib": 0.0}
     for _ in range(count):
         content = mutated(seeds, chance)[:LONGEST]
@@ -430,6 +439,7 @@ def run(name: str, count: int, seed: str, current: Any, length: Any, report: Any
         row["longest_seconds"] = max(row["longest_seconds"], round(taken, 4))
         row["largest_growth_mib"] = max(row["largest_growth_mib"], round(grown, 1))
         row["refused"] += tries[0][2] == REFUSED
+        row["read"] += tries[0][2] == ""
         reasons = [one[2] for one in tries if one[2] not in ("", REFUSED)]
         if taken > SECONDS or grown > MEBIBYTES:
             reasons.append(f"{taken:.2f} s, {grown:.0f} MiB")
@@ -482,7 +492,7 @@ def watched(name: str, count: int, seed: str) -> dict[str, Any]:
         return row
     process.join()
     reason = f"the process ended with {process.exitcode}: {keep(name, bytes(current[: length.value]))}"
-    return {"target": name, "inputs": 0, "refused": 0, "findings": [reason], "measured_again": 0} | {
+    return {"target": name, "inputs": 0, "refused": 0, "read": 0, "findings": [reason], "measured_again": 0} | {
         "longest_seconds": STALL,
         "largest_growth_mib": 0.0,
     }

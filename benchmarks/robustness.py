@@ -21,12 +21,12 @@ def fuzzed() -> str:
     if not fuzz.RESULTS.is_file():
         return "Not measured yet."
     rows = _stored(fuzz.RESULTS)["rows"]
-    total, refused = (sum(row[key] for row in rows) for key in ("inputs", fuzz.REFUSED))
+    total, refused, read = (sum(row[key] for row in rows) for key in ("inputs", "refused", "read"))
     slowest, largest = (max(rows, key=lambda row: row[key]) for key in ("longest_seconds", "largest_growth_mib"))
     findings = [f"{row['target']}: {finding}" for row in rows for finding in row["findings"]]
     return (
         f"{len(rows)} decoders and loaders were each given {min(row['inputs'] for row in rows):,} damaged streams or "
-        f"files: {refused:,} of {total:,} were refused with ValueError, {total - refused - len(findings):,} read. "
+        f"files: {refused:,} of {total:,} were refused with ValueError, {read:,} read. "
         f"The slowest took {slowest['longest_seconds']:.2f} s ({slowest['target']}; {fuzz.SECONDS:.0f} s is allowed), "
         f"the largest {largest['largest_growth_mib']:.0f} MiB of memory ({largest['target']}; {fuzz.MEBIBYTES} MiB are "
         f"allowed). Findings: {'; '.join(findings) or 'none'}."

@@ -205,8 +205,8 @@ def lowest_setting(codec):
 
 def is_ahead(first, second):
     """Whether at every measured rate of a hull, if the other reaches it, its quality is higher."""
-    values = [(psnr, curves.psnr_at(second, rate)) for rate, psnr in first]
-    return all(own > other for own, other in values if other is not None)
+    values = [(psnr, other) for rate, psnr in first if (other := curves.psnr_at(second, rate)) is not None]
+    return bool(values) and all(own > other for own, other in values)
 
 
 def ahead_of_formats():

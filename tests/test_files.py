@@ -162,7 +162,7 @@ def test_sixteen_bits_become_eight(file_format):
 def test_thirty_two_bits_are_refused(kind, mode):
     """Nobody says which of their values is white."""
     file = encoded(Image.fromarray(np.zeros((4, 5), kind)), "TIFF")
-    with pytest.raises(ValueError, match=f"expected 8 or 16 bits a value, got Pillow's mode {mode}"):
+    with pytest.raises(ValueError, match=f"expected values of 8 bits, or of 16 without a sign, got mode {mode}"):
         files.read_photograph(file)
 
 

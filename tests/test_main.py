@@ -75,6 +75,8 @@ def test_a_stream_that_claims_much_for_its_bytes_is_decoded_only_if_asked(source
     assert run("decompress", stream, target) == 1
     assert f"expected from 1 to {45 * 70 - 1} pixels, got 45x70; --max-pixels allows more" in capsys.readouterr().err
     assert not target.exists()
+    with pytest.raises(SystemExit):
+        run("decompress", stream, target, "--max-pixels", 0)
     assert run("decompress", stream, target, "--max-pixels", 45 * 70) == 0
     monkeypatch.setattr(codecs, "SAFE_PIXELS", 45 * 70 - limit)
     assert run("decompress", stream, target, "--force") == 0

@@ -24,6 +24,7 @@ def row(target, inputs, refused, seconds, mebibytes, findings=()):
         "target": target,
         "inputs": inputs,
         "refused": refused,
+        "read": inputs - refused - len(findings),
         "longest_seconds": seconds,
         "largest_growth_mib": mebibytes,
         "findings": list(findings),

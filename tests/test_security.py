@@ -35,9 +35,9 @@ def listed(names):
 IMPORTS = listed(
     """
     __future__ abc argparse ast atexit base64 bisect cProfile collections concurrent contextlib copy ctypes dataclasses
-    functools gc glob gzip hashlib html http importlib io itertools json math multiprocessing os pathlib platform pstats
-    queue random re shutil socket statistics struct subprocess sys tarfile tempfile threading time tomllib traceback
-    types typing unittest urllib warnings zipfile zlib
+    errno functools gc glob gzip hashlib html http importlib io itertools json math multiprocessing os pathlib platform
+    pstats queue random re shutil socket statistics struct subprocess sys tarfile tempfile threading time tomllib
+    traceback types typing unittest urllib warnings zipfile zlib
     IPython PIL anywidget bjontegaard compressai constriction imagecodecs ipywidgets jupyter_client matplotlib nbclient
     nbformat numpy playwright psutil pydantic safetensors skimage sklearn torch torchvision tqdm traitlets
     """

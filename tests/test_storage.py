@@ -75,3 +75,19 @@ def test_a_new_file_is_whole_where_there_are_no_links(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="expected no file"):
         storage.write_whole(tmp_path / "a", b"second", new=True)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a", b"first")]
+
+
+def lost(file):
+    """Write half of a file, and then what is written does not come any more."""
+    with storage.whole(file) as partial:
+        partial.write_bytes(b"half")
+        raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def test_only_an_error_of_the_file_itself_names_it(tmp_path):
+    with pytest.raises(OSError, match=r"Connection reset by peer$"):
+        lost(tmp_path / "file")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"directory: '[^']*folder'$"):
+        storage.write_whole(tmp_path / "folder", b"new")
+    assert os.listdir(tmp_path) == ["folder"]
