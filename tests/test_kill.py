@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,7 @@ def fetching(folder):
     if not os.access(npm, os.X_OK):
         npm.write_text(NPM.format(python=sys.executable))
         npm.chmod(0o755)
+    tempfile.tempdir = str(folder)  # where archives are until they are unpacked
     os.environ |= {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "AELIB_DATA": str(folder / "data")}
     labels = hashlib.sha256(bytes(256)).hexdigest()
     data.SHA256 = {"mnist": {"x_train": FETCHED, "y_train": labels, "x_test": FETCHED, "y_test": labels}}
@@ -265,10 +267,10 @@ def test_killed_training_goes_on_to_the_same_end(work, tmp_path):
     assert {count == "1" for count in first_checkpoints(tmp_path)} == {True, False}, "none went on where another was"
 
 
-@pytest.mark.parametrize("work", [caching, fetching])
-def test_killed_work_ends_as_if_nothing_had_been(work, tmp_path):
+@pytest.mark.parametrize(("work", "left"), [(caching, "*.partial"), (fetching, "*.tgz")])
+def test_killed_work_ends_as_if_nothing_had_been(work, left, tmp_path):
     kill_and_go_on(work, tmp_path)
-    assert list(tmp_path.rglob("*.partial")), "no kill fell into the writing of a file"
+    assert list(tmp_path.rglob(left)), "no kill fell into the writing of a file"
 
 
 def test_killed_results_are_published_as_if_nothing_had_been(tmp_path):
