@@ -70,9 +70,9 @@ def decompress(source: Path, target: Path, progress: _Bar, *, max_pixels: int | 
 
 def _count(text: str) -> int:
     """Return a whole number above 0."""
-    if (count := int(text)) < 1:
-        raise ValueError
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:

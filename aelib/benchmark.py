@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, FiniteFloat
 from torch import Tensor
 
 from aelib import codecs, containers, curves, metrics, records, storage
 from aelib import images as im
 from aelib.codecs import Codec, PictureCodec
+from aelib.records import Count, NotNegative, Positive
 
-_Count = Annotated[int, Field(gt=0)]
-_NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 SCHEMA = 1
 ACCOUNTINGS = ("file", "shared", "mosaic")
 _CLASSICAL = {"jpeg": "JPEG", "webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF", "jpegxl": "JPEG XL"}
@@ -30,7 +29,7 @@ class Spread:
     """A mean over images and the standard deviation between them."""
 
     mean: FiniteFloat
-    deviation: _NotNegative
+    deviation: NotNegative
 
 
 def _positive(rate: Spread) -> Spread:
@@ -70,19 +69,19 @@ class Point:
     """
 
     codec: str
-    images: _Count
-    height: _Count
-    width: _Count
+    images: Count
+    height: Count
+    width: Count
     rate_file: Rate
     rate_shared: Rate
-    rate_mosaic: Annotated[FiniteFloat, Field(gt=0)] | None
+    rate_mosaic: Positive | None
     psnr_mosaic: FiniteFloat | None
     mse: Spread
     psnr: Spread | None
     pooled_psnr: FiniteFloat | None
     ssim: Spread | None
-    encode_seconds: _NotNegative
-    decode_seconds: _NotNegative
+    encode_seconds: NotNegative
+    decode_seconds: NotNegative
 
 
 def measure(codec: Codec, images: Tensor, *, mosaic: bool = False, batch_size: int = 1000) -> Point:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from aelib import records, storage
+from aelib.records import Count, NotNegative
 
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
-_Count = Annotated[int, Field(gt=0)]
 _Decibel = Annotated[float, Field(ge=0, lt=1000)]
 _Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty until the file is written
 
@@ -24,7 +24,7 @@ class Prefix:
 
     mean_psnr: _Decibel
     pca_mean_psnr: _Decibel
-    parameters: _Count
+    parameters: Count
     tables_sha256: _Sha256
 
 
@@ -67,10 +67,10 @@ class Card:
     name: str
     dataset: str
     architecture: str
-    latent_dim: _Count
-    channels: _Count
-    size: _Count
-    parameters: _Count
+    latent_dim: Count
+    channels: Count
+    size: Count
+    parameters: Count
     test: dict[str, Annotated[int | float, Field(allow_inf_nan=False)]]
     pca_mean_psnr: _Decibel
     recipe: dict[str, Any]
@@ -78,7 +78,7 @@ class Card:
     data_sha256: dict[str, str]
     versions: dict[str, str]
     hardware: str
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seconds: NotNegative
     sha256: _Sha256 = ""
     tables_sha256: _Sha256 = ""
     prefixes: dict[str, Prefix] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import readme
 import targets
 import torch
 
+from aelib import __main__ as command
 from aelib import benchmark, codecs, curves, data, learned, models, prior, recipes, tables, zoo
 
 ROOT = Path(__file__).parent.parent
@@ -246,6 +247,7 @@ SAID = {
     "more than 64x64 pixels in lanes of that size": lambda: [
         (codecs.lanes.PLACES * learned.DESIGNS["cifar10"].stride ** 2) == 64**2
     ],
+    "takes 512 pixels more for each byte of the stream": lambda: [command._PIXELS_A_BYTE == 512],
     "a quality from 0 to 7": lambda: [prior.LEVELS == 8],
     "its smallest streams are three bytes on average": lambda: [
         round(min(point.rate_shared.mean * point.height * point.width / 8 for point in points("mnist-learned"))) == 3
