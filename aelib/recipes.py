@@ -43,7 +43,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "mnist-ordered-64": {"epochs": 6},
     **{f"mnist-residual-{size}": {"epochs": 6} for size in SIZES["mnist-residual"]},
     "cifar10-ordered-384": {**LONG, "epochs": 40, "learning_rate": 2e-3},
-    "cifar10-residual-64": {"epochs": 5},
+    "cifar10-residual-64": {"epochs": 14},
     "cifar10-residual-128": LONG,
     "cifar10-residual-256": LONG,
     "cifar10-residual-384": {"epochs": 5},
@@ -63,7 +63,7 @@ def recipe(name: str) -> train.Settings:
     """Return how weights are trained; photographs are mirrored, digits would no longer be digits.
 
     >>> recipe("cifar10-residual-64").epochs, recipe("cifar10-residual-64").flips, recipe("mnist-residual-8").flips
-    (5, True, False)
+    (14, True, False)
     """
     dataset, architecture, _ = parse(name)
     flips = dataset == "cifar10" and architecture in ("ordered", "residual")
