@@ -169,7 +169,15 @@ def test_other_json_is_refused_by_name(tmp_path, content):
 
 @pytest.mark.parametrize(
     "change",
-    [{"rate_file": 5}, {"codec": None}, {"images": "many"}, {"psnr": {"mean": "x", "deviation": 1}}, {"mse": None}, 3],
+    [
+        {"rate_file": 5},
+        {"rate_file": {"mean": 0, "deviation": 0}},
+        {"codec": None},
+        {"images": "many"},
+        {"psnr": {"mean": "x", "deviation": 1}},
+        {"mse": None},
+        3,
+    ],
 )
 def test_results_of_other_types_are_refused(change, tmp_path, images):
     file = tmp_path / "points.json"
@@ -184,6 +192,12 @@ def test_results_of_other_types_are_refused(change, tmp_path, images):
 def test_results_of_another_schema_are_refused_by_its_number(tmp_path):
     (tmp_path / "points.json").write_text('{"schema": 2, "points": []}')
     with pytest.raises(ValueError, match=r"got ValueError\('schema 2'\)$"):
+        benchmark.read(tmp_path / "points.json")
+
+
+def test_results_without_a_point_are_refused(tmp_path):
+    (tmp_path / "points.json").write_text('{"schema": 1, "points": []}')
+    with pytest.raises(ValueError, match=r"got ValueError\('no points'\)$"):
         benchmark.read(tmp_path / "points.json")
 
 
