@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from aelib import records, storage
 from aelib.records import Count, NotNegative
@@ -71,7 +71,7 @@ class Card:
     channels: Count
     size: Count
     parameters: Count
-    test: dict[str, Annotated[int | float, Field(allow_inf_nan=False)]]
+    test: dict[str, Annotated[int, Field(lt=1_000_000_000)] | FiniteFloat]
     pca_mean_psnr: _Decibel
     recipe: dict[str, Any]
     history: dict[str, list[float]]

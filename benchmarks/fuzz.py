@@ -5,7 +5,8 @@ made extreme. A target may return or raise ValueError; anything else, more than 
 is a finding, and its input is written to ``runs/fuzz``. A killed process (a crash in a library) is one too. An input
 that takes more than a second is measured again, for a busy machine makes any of them wait: it is a finding if none of
 four measurements stays within the second, and else counts as measured again. A stopped run goes on at the part of a
-target where it was, as long as code, weights, results and packages are the same.
+target where it was, as long as code, weights, results and packages are the same. A target replaces its own row of the
+table; each row has the hash of the code that it was measured on.
 """
 
 from __future__ import annotations
@@ -532,8 +533,15 @@ def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def store(row: dict[str, Any], seed: int) -> None:
+    """Write a row to the table, in place of the target's last one, with the code that it was measured on."""
+    known = {row["target"]: row for row in json.loads(RESULTS.read_bytes())["rows"]} if RESULTS.is_file() else {}
+    known[row["target"]] = row | {"seed": seed, "code": code()}
+    record.write(RESULTS, PACKAGES, {"rows": [known[name] for name in targets() if name in known]})
+
+
 def main() -> int:
-    """Fuzz all targets or some, print a line each and write the table; 1 if anything was found."""
+    """Fuzz all targets or some, print a line each and write them to the table; 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python benchmarks/fuzz.py", description=__doc__)
     parser.add_argument("targets", nargs="*", help="some of the targets; all by default")
     parser.add_argument("--inputs", type=int, default=100_000, help="for each target")
@@ -542,7 +550,7 @@ def main() -> int:
     if unknown := set(given.targets) - set(targets()):
         parser.error(f"expected targets out of {list(targets())}, got {sorted(unknown)}")
     names = given.targets or list(targets())
-    rows = []
+    found = False
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()) as pool:
         waiting = {
             name: [
@@ -552,7 +560,9 @@ def main() -> int:
             for name in names
         }
         for row in (together([one.result() for one in parts]) for parts in waiting.values()):
-            rows.append(row)
+            if given.inputs >= 100_000:
+                store(row, given.seed)
+            found |= bool(row["findings"])
             print(
                 f"{row['target']:14} {row['inputs']:7,} inputs, {row['refused']:7,} refused, "
                 f"{len(row['findings'])} findings, at most {row['longest_seconds']:.3f} s and "
@@ -561,13 +571,7 @@ def main() -> int:
                 sep="\n  ",
                 flush=True,
             )
-    if not given.targets and given.inputs >= 100_000:
-        content = {
-            "seed": given.seed,
-            "rows": rows,
-        }
-        record.write(RESULTS, PACKAGES, content)
-    return int(any(row["findings"] for row in rows))
+    return found
 
 
 if __name__ == "__main__":

@@ -23,13 +23,17 @@ def fuzzed() -> str:
     rows = _stored(fuzz.RESULTS)["rows"]
     total, refused, read = (sum(row[key] for row in rows) for key in ("inputs", "refused", "read"))
     slowest, largest = (max(rows, key=lambda row: row[key]) for key in ("longest_seconds", "largest_growth_mib"))
+    states = len({row["code"] for row in rows})
+    aged = f" The rows are of {states} states of the code: what a change does not reach was not run again." * (
+        states > 1
+    )
     findings = [f"{row['target']}: {finding}" for row in rows for finding in row["findings"]]
     return (
         f"{len(rows)} decoders and loaders were each given {min(row['inputs'] for row in rows):,} damaged streams or "
         f"files: {refused:,} of {total:,} were refused with ValueError, {read:,} read. "
         f"The slowest took {slowest['longest_seconds']:.2f} s ({slowest['target']}; {fuzz.SECONDS:.0f} s is allowed), "
         f"the largest {largest['largest_growth_mib']:.0f} MiB of memory ({largest['target']}; {fuzz.MEBIBYTES} MiB are "
-        f"allowed). Findings: {'; '.join(findings) or 'none'}."
+        f"allowed). Findings: {'; '.join(findings) or 'none'}.{aged}"
     )
 
 

@@ -1,6 +1,7 @@
 """The loop of benchmarks/fuzz.py finds what it is there to find, and no busy machine."""
 
 import contextlib
+import json
 import multiprocessing
 import random
 import sys
@@ -115,6 +116,19 @@ def test_parts_are_kept_unless_they_found_something_and_are_added_up(monkeypatch
         "longest_seconds": 0.5,
         "largest_growth_mib": 2.0,
     }
+
+
+def test_a_row_replaces_that_of_its_target_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(fuzz, "RESULTS", tmp_path / "fuzz.json")
+    monkeypatch.setattr(fuzz, "targets", lambda: {"png": None, "card": None})
+    for number, (code, target) in enumerate([("old", "card"), ("old", "png"), ("new", "card")]):
+        monkeypatch.setattr(fuzz, "code", lambda code=code: code)
+        fuzz.store({"target": target, "inputs": number}, seed=7)
+    rows = json.loads(fuzz.RESULTS.read_bytes())["rows"]
+    assert rows == [
+        {"target": "png", "inputs": 1, "seed": 7, "code": "old"},
+        {"target": "card", "inputs": 2, "seed": 7, "code": "new"},
+    ]
 
 
 def test_a_target_that_refuses_everything_is_no_target(fuzzed):

@@ -19,8 +19,9 @@ def stored(monkeypatch, tmp_path):
     return store
 
 
-def row(target, inputs, refused, seconds, mebibytes, findings=()):
+def row(target, inputs, refused, seconds, mebibytes, findings=(), code="own"):
     return {
+        "code": code,
         "target": target,
         "inputs": inputs,
         "refused": refused,
@@ -45,6 +46,13 @@ def test_a_finding_is_told_and_not_counted_as_read(stored):
     said = robustness.fuzzed()
     assert "999 read" in said
     assert said.endswith("Findings: png: 1.500 s: runs/fuzz/png-1.")
+
+
+def test_rows_of_other_code_are_told(stored):
+    stored(fuzz, {"rows": [row(name, 5000, 4000, 0.5, 3.0, code=name) for name in ("png", "card")]})
+    assert robustness.fuzzed().endswith(
+        "none. The rows are of 2 states of the code: what a change does not reach was not run again."
+    )
 
 
 def test_what_was_not_measured_is_said(monkeypatch, tmp_path):

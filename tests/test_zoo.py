@@ -312,6 +312,7 @@ def test_a_card_of_an_unknown_architecture_is_refused(folder):
     [
         {"test": 5},
         {"test": {"mean_psnr": "high"}},
+        {"test": {"images": 1, "mean_psnr": 10**400}},
         {"parameters": "x"},
         {"recipe": None},
         {"pca_mean_psnr": "n"},
