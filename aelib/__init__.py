@@ -4,7 +4,7 @@ The modules stand in layers; each imports only from layers above it, or from a n
 
 ====  ===================================================================================
 0     images, containers, guards, av1, avif, files, storage, range_coder, entropy, losses,
-      distributed, capture, schedule, sweep, mapped, records
+      distributed, capture, schedule, sweep, mapped, records, arguments
 1     sources, data, bottleneck, residual, models, prior, exact, learned, search,
       checkpoints, metrics, curves, augment, cards
 2     train, train_rate, latent, quantise, codecs

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aelib import codecs, files, guards, learned, storage, zoo
+from aelib.arguments import positive_int
 
 FORMATS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}  # that keep every pixel
 _SOURCE = (
@@ -68,13 +69,6 @@ def decompress(source: Path, target: Path, progress: _Bar, *, max_pixels: int | 
     return f"{picture.shape[2]} x {picture.shape[1]} pixels: {len(stream):,} -> {target.stat().st_size:,} bytes"
 
 
-def _count(text: str) -> int:
-    """Return a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m aelib", description="Pictures of any size as learned streams.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -89,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("target", type=Path, help=f"the picture: {', '.join(FORMATS)}")
     two.add_argument(
         "--max-pixels",
-        type=_count,
+        type=positive_int,
         help=f"refuse larger pictures; default {codecs.SAFE_PIXELS}, and {_PIXELS_A_BYTE} a byte of the stream",
     )
     for command in (one, two):

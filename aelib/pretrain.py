@@ -26,6 +26,7 @@ from aelib import (
     train,
     zoo,
 )
+from aelib.arguments import positive_int
 
 START_IMAGES = 10_000
 PREFIX_PROBES = 500  # images that choose the steps of each prefix: fewer than of a whole network, for there are many
@@ -174,19 +175,15 @@ def quality(model: models.Autoencoder, test: data.Dataset) -> dict[str, float]:
     }
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train the models named on the command line, or all that are shipped."""
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
     parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
-    parser.add_argument("--epochs", type=_positive, help="instead of the recipe's number")
+    parser.add_argument("--epochs", type=positive_int, help="instead of the recipe's number")
     parser.add_argument("--seed", type=int, default=0, help="another order of the images and another start")
-    parser.add_argument("--jobs", type=_positive, help="processes at a time; by default one a GPU, or one a CPU core")
+    parser.add_argument(
+        "--jobs", type=positive_int, help="processes at a time; by default one a GPU, or one a CPU core"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the training checkpoints")
     parser.add_argument("--folder", type=Path, default=zoo.WEIGHTS, help="folder that receives weights and cards")
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")

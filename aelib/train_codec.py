@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from aelib import checkpoints, codecs, data, distributed, learned, storage, train, train_rate, zoo
+from aelib.arguments import positive_int
 from aelib.train_rate import Settings
 
 START_IMAGES = 10_000
@@ -131,14 +132,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the codec named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m aelib.train_codec", description=__doc__)
     parser.add_argument("dataset", choices=list(learned.DESIGNS))
-    parser.add_argument("--steps", type=int, help=f"and the number of images in each by default: {RECIPES}")
-    parser.add_argument("--batch", type=int, help="images a step, in each process")
+    parser.add_argument("--steps", type=positive_int, help=f"and the number of images in each by default: {RECIPES}")
+    parser.add_argument("--batch", type=positive_int, help="images a step, in each process")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="its peak")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="compute the transforms in it; where the device can")
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is by default")
     parser.add_argument(
-        "--every", type=int, default=1000, help="steps from one progress line and checkpoint to the next"
+        "--every", type=positive_int, default=1000, help="steps from one progress line and checkpoint to the next"
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these, to go on another time")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the checkpoint")
@@ -147,9 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", choices=data.SOURCES, help="take the data from this source alone")
     given = parser.parse_args(arguments)
     steps, batch = RECIPES[given.dataset]
-    steps, batch = (steps if given.steps is None else given.steps), (batch if given.batch is None else given.batch)
-    if min(steps, batch, given.every) < 1:
-        parser.error("--steps, --batch and --every want whole numbers of at least 1")
+    steps, batch = given.steps or steps, given.batch or batch
     if not 0 < given.learning_rate < math.inf:
         parser.error(f"--learning-rate wants a number above 0, got {given.learning_rate}")
     if not given.minutes >= 0:

@@ -59,6 +59,7 @@ from aelib import (
     zoo,
 )
 from aelib import images as im
+from aelib.arguments import positive_int
 from aelib.cards import tables_name
 
 ROOT = Path(__file__).parent.parent
@@ -544,7 +545,7 @@ def main() -> int:
     """Fuzz all targets or some, print a line each and write them to the table; 1 if anything was found."""
     parser = argparse.ArgumentParser(prog="python benchmarks/fuzz.py", description=__doc__)
     parser.add_argument("targets", nargs="*", help="some of the targets; all by default")
-    parser.add_argument("--inputs", type=int, default=100_000, help="for each target")
+    parser.add_argument("--inputs", type=positive_int, default=100_000, help="for each target")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if unknown := set(given.targets) - set(targets()):
@@ -571,7 +572,7 @@ def main() -> int:
                 sep="\n  ",
                 flush=True,
             )
-    return found
+    return int(found)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from aelib import benchmark, codecs, data, quantise, zoo
+from aelib.arguments import positive_int
 
 ROOT = Path(__file__).parent.parent
 JPEG_QUALITIES = (3, 6, 10, 15, 22, 32, 45, 60, 75, 87, 95)
@@ -200,7 +201,7 @@ def measure_all(tasks: list[Task], count: int | None, folder: Path) -> tuple[dic
 def main() -> int:
     """Measure all points that are not yet done, then publish them, a whole file a series."""
     parser = argparse.ArgumentParser(prog="python benchmarks/results.py", description=__doc__)
-    parser.add_argument("--images", type=int, help="only so many test images of each data set; for a trial")
+    parser.add_argument("--images", type=positive_int, help="only so many test images of each data set; for a trial")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "results", help="where finished points wait")
     parser.add_argument("--folder", type=Path, default=ROOT / "results", help="where the results are published")
     parser.add_argument("--series", nargs="+", help="only these, such as learned or mnist-learned; others stay")

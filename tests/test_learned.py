@@ -407,7 +407,7 @@ def test_weights_that_are_not_there_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cifar10", "--steps", "0"], "want whole numbers of at least 1"),
+        (["cifar10", "--steps", "0"], "--steps: expected a whole number of at least 1, got '0'"),
         (["cifar10", "--source", "sample"], "--source sample are for trials"),
         (["cifar10", "--steps", "100"], "the default holds the shipped weights"),
         (["cifar10", "--learning-rate", "nan"], "--learning-rate wants a number above 0, got nan"),

@@ -21,7 +21,7 @@ LAYERS = {
         ["images", "records", "storage", "files", "range_coder", "entropy", "containers", "guards", "losses"], 0
     ),
     **dict.fromkeys(["av1", "avif"], 0),
-    **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped"], 0),
+    **dict.fromkeys(["distributed", "capture", "schedule", "sweep", "mapped", "arguments"], 0),
     **dict.fromkeys(["sources", "data", "bottleneck", "residual", "models", "checkpoints", "metrics", "curves"], 1),
     **dict.fromkeys(["prior", "exact", "learned", "search"], 1),
     **dict.fromkeys(["augment", "cards"], 1),
