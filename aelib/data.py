@@ -192,16 +192,17 @@ def _verify(name: str, arrays: Arrays, where: str) -> Arrays:
 
 
 def _read_cache(file: Path, name: str) -> Arrays:
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            guards.check_stored(stored.zip, file.stat().st_size)
-            return _verify(name, {key: stored[key] for key in SHA256[name]}, "cache")
-    # numpy and zipfile raise many kinds of error on broken bytes, TypeError and NotImplementedError among them.
-    except Exception as error:
-        raise ValueError(
-            f"expected {file} to hold the four {name} arrays that aelib wrote, got a damaged file ({error}); "
-            "delete it and aelib fetches the data again"
-        ) from error
+    with file.open("rb") as stream:  # a file that may not be read is not damaged
+        try:
+            with np.load(stream, allow_pickle=False) as stored:
+                guards.check_stored(stored.zip, file.stat().st_size)
+                return _verify(name, {key: stored[key] for key in SHA256[name]}, "cache")
+        # numpy and zipfile raise many kinds of error on broken bytes, TypeError and NotImplementedError among them.
+        except Exception as error:
+            raise ValueError(
+                f"expected {file} to hold the four {name} arrays that aelib wrote, got a damaged file ({error}); "
+                "delete it and aelib fetches the data again"
+            ) from error
 
 
 def _write_cache(file: Path, arrays: Arrays) -> None:

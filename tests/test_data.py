@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import json
@@ -262,6 +263,18 @@ def test_a_damaged_cache_is_refused_by_name(damage, asked, monkeypatch, name):
         assert str(file) in str(error.value)
     file.unlink()
     assert data.load(name, "train").source == "mirror"
+
+
+def test_a_cache_that_may_not_be_read_is_not_called_damaged(monkeypatch, name):
+    offer(monkeypatch, "mirror")
+    data.load(name, "train")
+
+    def refuse(file, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError, match=rf"Permission denied: .*{name}\.npz"):
+        data.load(name, "train")
 
 
 def test_other_arrays_than_the_published_ones_are_refused(name, monkeypatch):
