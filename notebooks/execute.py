@@ -18,7 +18,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from aelib import data, files
+from aelib import data, files, storage
 
 HERE = Path(__file__).resolve().parent
 TIMES = HERE.parent / "results" / "notebooks.json"
@@ -80,28 +80,20 @@ def repacked(encoded: str) -> str:
     return base64.b64encode(files.write_picture(picture, "PNG", optimize=True)).decode()
 
 
-def store(file: Path, text: str) -> None:
-    """Write under a temporary name, then rename: a killed run leaves the old file whole."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
-
-
 def store_time(name: str, seconds: float) -> None:
     """Note the run time of one notebook; times from a machine with another number of CPUs are dropped."""
     known: dict[str, Any] = json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.exists() else {}
     times = known["seconds"] if known.get("cpu_count") == os.cpu_count() else {}
     record = {"schema": 1, "cpu_count": os.cpu_count(), "seconds": times | {name: round(seconds, 1)}}
-    TIMES.parent.mkdir(exist_ok=True)
-    store(TIMES, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    storage.write_whole(TIMES, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 
 def main(names: list[str]) -> int:
     """Execute the notebooks `names`, or all; return 1 if one failed."""
-    files = {file.stem: file for file in sorted(HERE.glob("[0-9][0-9]_*.ipynb"))}
-    wanted = [Path(name).stem for name in names] or list(files)
-    if unknown := set(wanted) - set(files):
-        print(f"expected names out of {', '.join(files)}, got {', '.join(sorted(unknown))}", file=sys.stderr)
+    notebooks = {file.stem: file for file in sorted(HERE.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = [Path(name).stem for name in names] or list(notebooks)
+    if unknown := set(wanted) - set(notebooks):
+        print(f"expected names out of {', '.join(notebooks)}, got {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     # Here, and not first in a notebook, so that the progress of the downloads is seen.
     sources = {data.load(name, "test").source for name in data.CLASSES}
@@ -113,13 +105,13 @@ def main(names: list[str]) -> int:
     failed = []
     for name in wanted:
         try:
-            notebook, seconds = execute(files[name])
+            notebook, seconds = execute(notebooks[name])
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             print(f"\n{name} failed: {error}", file=sys.stderr)
             failed.append(name)
             continue
         if keep:
-            store(files[name], nbformat.writes(notebook) + "\n")
+            storage.write_whole(notebooks[name], (nbformat.writes(notebook) + "\n").encode())
             store_time(name, seconds)
     return int(bool(failed))
 
