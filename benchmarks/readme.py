@@ -292,7 +292,8 @@ def write_figures() -> None:
             raise ValueError(f"expected executed figures in {file.name}, got none; run make notebooks first")
         picture = Image.open(io.BytesIO(base64.b64decode("".join((tagged or pictures)[-1])))).convert("RGB")
         picture.thumbnail((FIGURE_WIDTH, 10 * FIGURE_WIDTH))
-        picture.quantize(64).save(buffer := io.BytesIO(), "PNG", optimize=True)
+        # The default, median cut, spends its colours on greys, and thin lines lose theirs.
+        picture.quantize(method=Image.Quantize.FASTOCTREE).save(buffer := io.BytesIO(), "PNG", optimize=True)
         storage.write_whole(FIGURES / f"{file.stem}.png", buffer.getvalue())
 
 
