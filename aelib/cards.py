@@ -14,6 +14,7 @@ from aelib.records import Count, NotNegative
 
 WEIGHTS = Path(__file__).parent / "weights"
 _LENGTH = re.compile("[1-9][0-9]{0,5}")
+_Whole = Annotated[int, Field(lt=1_000_000_000)]  # a larger one could be too large for a float
 _Decibel = Annotated[float, Field(ge=0, lt=1000)]
 _Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty until the file is written
 
@@ -71,7 +72,7 @@ class Card:
     channels: Count
     size: Count
     parameters: Count
-    test: dict[str, Annotated[int, Field(lt=1_000_000_000)] | FiniteFloat]
+    test: dict[str, _Whole | FiniteFloat]
     pca_mean_psnr: _Decibel
     recipe: dict[str, Any]
     history: dict[str, list[float]]
