@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
@@ -25,8 +26,15 @@ def test_tables_of_results_are_tagged():
     assert {file.stem[:2] for file in NOTEBOOKS if any(drawn(cell) for cell in cells(file))} == {"03", "05", "07"}
 
 
+@pytest.fixture
+def figures():
+    """Close what the cells draw: nothing shows it here, so it would stay open for the tests that follow."""
+    yield
+    plt.close("all")
+
+
 @pytest.mark.parametrize("file", [file for file in NOTEBOOKS if cells(file)], ids=lambda file: file.stem)
-def test_stored_tables_are_of_these_results(file, monkeypatch):
+def test_stored_tables_are_of_these_results(file, figures, monkeypatch):
     monkeypatch.chdir(file.parent)
     monkeypatch.setenv("AELIB_SOURCE", "sample")
     monkeypatch.setenv("AELIB_FAST", "1")
