@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from aelib import guards, records, storage
 
 Record = TypeVar("Record")
 _BY_DEVICE = {"lr", "capturable", "fused"}  # options of an optimizer that differ from device to device
+# What a tensor is made of. PyTorch allows more, a bytearray of any length among it.
+_NAMES = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
 Part = Any  # a module or an optimizer: whatever has state_dict and load_state_dict
 
 
@@ -43,8 +47,18 @@ def read(file: Path, device: torch.device) -> dict[str, Any]:
         guards.check_stored(archive, len(content))
         if damaged := archive.testzip():
             raise ValueError(f"a wrong checksum of {damaged}")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_names(archive.read(name))
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     return state
+
+
+def _check_names(pickled: bytes) -> None:
+    """Refuse a pickle that names anything but what tensors are made of."""
+    for step, said, _ in pickletools.genops(pickled):
+        if "GLOBAL" in step.name and not _NAMES.fullmatch(str(said)):
+            raise ValueError(f"expected tensors, numbers and text, got a pickle that names {said}")
 
 
 def restore(

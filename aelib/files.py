@@ -16,6 +16,7 @@ from aelib.images import check
 
 _ROWS = 64
 _WIDE = ("I", "F")  # Pillow's, of values of 32 bits or with a sign, of which nobody says which one is white
+_NOTES = 1 << 18  # bytes of a camera's notes, which Pillow reads one by one, in Python
 _PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")  # none that starts another program
 
 
@@ -121,11 +122,14 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
     ------
     ValueError
         The bytes are no complete picture, it is too large, its values have 32 bits or a sign, or it would cost more
-        than its size lets expect: a JPEG file of many scans, a large BMP file in runs, a film.
+        than its size lets expect: a JPEG file of many scans, a large BMP file in runs, a film, a quarter of a
+        mebibyte of a camera's notes.
     """
     try:
         if data[4:8] == b"ftyp":
             avif.check_photograph(data, max_side)
+        if data[:4] == b"\x89PNG":
+            data = guards.png_pixels(data, b"eXIf")
         if data[:2] in (b"II", b"MM"):
             guards.check_tiff(data, max_side)
         with warnings.catch_warnings():
@@ -140,6 +144,8 @@ def read_photograph(data: bytes, *, max_side: int = 4096) -> Tensor:
                     raise guards.Refused(f"expected values of 8 bits, or of 16 without a sign, got mode {opened.mode}")
                 opened.load()
                 _check_side(opened, max_side)  # a file may hold more than its head says
+                if (notes := len(opened.info.get("exif", b""))) > _NOTES:
+                    raise guards.Refused(f"expected at most {_NOTES} bytes of notes by a camera, got {notes}")
                 ImageOps.exif_transpose(opened, in_place=True)
                 return _flat(opened)
     except guards.Refused:

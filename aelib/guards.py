@@ -19,6 +19,7 @@ _JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _TIFF_TILE = (322, 323)  # tags of a tile's columns and rows
 _TIFF_TYPES = {3: "H", 4: "I"}
 _BMP_RUNS, _BMP_PIXELS = (1, 2), 1 << 18  # the compressions RLE8 and RLE4, and how large such files may be
+_TIFF_ENTRIES = 4096  # of a directory; cameras write some dozens
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
@@ -51,12 +52,12 @@ def check_stored(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError(f"expected members of at most {size} bytes together, got {total}")
 
 
-def png_pixels(stream: bytes) -> bytes:
-    """Return a PNG file without the chunks that its pixels do not need, compressed texts among them."""
+def png_pixels(stream: bytes, *more: bytes) -> bytes:
+    """Return a PNG file without the chunks that its pixels do not need, compressed texts among them, but for `more`."""
     kept, at = [stream[:8]], 8
     while at + 8 <= len(stream):
         length, kind = struct.unpack_from(">I4s", stream, at)
-        if kind in _PNG_NEEDED:
+        if kind in _PNG_NEEDED or kind in more:
             kept.append(stream[at : at + 12 + length])
         at += 12 + length
     return b"".join(kept)
@@ -126,7 +127,9 @@ def check_tiff(stream: bytes, max_side: int) -> None:
     start, length = (8, 20) if big else (4, 12)
     at = _number(stream, start, order + ("Q" if big else "I"))
     count, at = _number(stream, at, order + ("Q" if big else "H")), at + (8 if big else 2)
-    for entry in range(at, at + length * min(count, len(stream)), length):
+    if count > _TIFF_ENTRIES:
+        raise ValueError(f"expected at most {_TIFF_ENTRIES} entries in the directory of a TIFF file, got {count}")
+    for entry in range(at, at + length * count, length):
         tag, kind = _number(stream, entry, order + "H"), _number(stream, entry + 2, order + "H")
         if tag in _TIFF_TILE:
             number = _number(stream, entry + 4, order + ("Q" if big else "I"))

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aelib import codecs
+
 # Those that take no longer than some milliseconds an input; `make fuzz` has all.
 QUICK = (
     "card",
@@ -67,6 +69,23 @@ def test_refusals_are_counted_and_other_errors_are_findings(fuzzed, tmp_path):
     assert row["refused"] + len(row["findings"]) == row["inputs"] == 30
     assert {finding.split(":")[0] for finding in row["findings"]} == {"KeyError('no')"}
     assert all((tmp_path / finding.split(": ")[1]).is_file() for finding in row["findings"])
+
+
+@pytest.mark.parametrize("error", [KeyError, MemoryError])
+def test_an_error_of_a_decoder_is_not_hidden_by_its_payloads_refusal(error):
+    class Broken(codecs.Png):
+        def decode(self, streams, **options):
+            try:
+                return super().decode(streams, **options)
+            except ValueError:
+                raise error("no") from None
+
+    seeds, decode = fuzz.codec_target(Broken())
+    decode(seeds[0])
+    with pytest.raises(ValueError, match="PNG"):
+        codecs.Png().payload(b"no picture")
+    with pytest.raises(error, match="no"):
+        decode(b"no picture")
 
 
 def test_an_input_that_is_always_slow_is_a_finding_and_one_that_once_was_is_none(fuzzed):

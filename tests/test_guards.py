@@ -89,6 +89,26 @@ def test_texts_in_a_png_take_no_memory(noise, grown):
     assert kib < 16 << 10
 
 
+def test_texts_in_a_png_of_a_user_take_no_memory(noise, grown):
+    (stream,) = Png().encode(noise(1, 3, 4, 4))
+    kib, said = grown(_READER, with_texts(stream))
+    assert "(1, 3, 4, 4)" in said
+    assert kib < 16 << 10
+
+
+@pytest.mark.parametrize("bytes_over", [0, 1])
+def test_notes_of_a_camera_have_a_bound(bytes_over, noise):
+    (stream,) = Png().encode(images := noise(1, 3, 4, 4))
+    notes = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 274, 3, 1, 1, 0)
+    notes = notes.ljust((1 << 18) - len(b"Exif\0\0") + bytes_over, b"\0")  # Pillow puts the name before them
+    file = stream[:33] + chunk(b"eXIf", notes) + stream[33:]
+    if bytes_over:
+        with pytest.raises(guards.Refused, match="expected at most 262144 bytes of notes by a camera, got 262145"):
+            files.read_photograph(file)
+    else:
+        assert torch.equal(files.read_photograph(file), images[0])
+
+
 def test_an_avif_whose_picture_is_larger_than_it_says_is_refused(noise):
     (stream,) = Avif(1, 10).encode(noise(1, 3, 1200, 1200))
     place = stream.index(b"ispe") + 8
@@ -677,6 +697,15 @@ def test_sizes_of_tiles_of_types_that_few_know_are_refused():
     file = grey_tiff([(322, 17, 32), (323, 17, 32)], zeros(1024), big=True)
     with pytest.raises(ValueError, match="expected one short or long number as the size of a tile, got 1 of type 17"):
         files.read_photograph(file)
+
+
+def test_a_directory_of_thousands_of_tags_is_refused():
+    size = [(256, 4, 32), (257, 4, 32), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (278, 4, 32)]
+    size += [(273, 4, None), (279, 4, len(zeros(1024)))]
+    more = [(0x9100 + number, 1, 0) for number in range(4096 - len(size))]
+    assert files.read_photograph(tiff(size + more, zeros(1024))).shape == (1, 32, 32)
+    with pytest.raises(ValueError, match="expected at most 4096 entries in the directory of a TIFF file, got 4097"):
+        files.read_photograph(tiff([*size, *more, (0xFF00, 1, 0)], zeros(1024)))
 
 
 def test_strips_may_have_more_rows_than_the_picture():

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -19,7 +20,19 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
-from aelib import benchmark, codecs, data, files, sources, tables, train_codec, train_rate, zoo
+from aelib import (
+    benchmark,
+    checkpoints,
+    codecs,
+    data,
+    files,
+    mapped,
+    sources,
+    tables,
+    train_codec,
+    train_rate,
+    zoo,
+)
 from aelib.learned import Design, Model
 
 ROOT = Path(__file__).parent.parent
@@ -35,9 +48,9 @@ def listed(names):
 IMPORTS = listed(
     """
     __future__ abc argparse ast atexit base64 bisect cProfile collections concurrent contextlib copy ctypes dataclasses
-    errno functools gc glob gzip hashlib html http importlib io itertools json math multiprocessing os pathlib platform
-    pstats queue random re shutil socket statistics struct subprocess sys tarfile tempfile threading time tomllib
-    traceback types typing unittest urllib warnings zipfile zlib
+    errno functools gc glob gzip hashlib html http importlib io itertools json math multiprocessing os pathlib
+    pickletools platform pstats queue random re shutil socket statistics struct subprocess sys tarfile tempfile
+    threading time tomllib traceback types typing unittest urllib warnings zipfile zlib
     IPython PIL anywidget bjontegaard compressai constriction imagecodecs ipywidgets jupyter_client matplotlib nbclient
     nbformat numpy playwright psutil pydantic safetensors skimage sklearn torch torchvision tqdm traitlets
     """
@@ -47,7 +60,7 @@ USED = listed(
     """
     IPython.display cProfile.Profile ctypes.memmove ctypes.pythonapi.malloc_trim importlib.metadata
     importlib.util.find_spec multiprocessing.get_context os.cpu_count os.environ os.getpid os.link os.name
-    os.sched_getaffinity shutil.copy shutil.which subprocess.DEVNULL subprocess.PIPE subprocess.Popen
+    os.sched_getaffinity pickletools.genops shutil.copy shutil.which subprocess.DEVNULL subprocess.PIPE subprocess.Popen
     subprocess.STDOUT subprocess.SubprocessError subprocess.TimeoutExpired subprocess.run sys.argv
     sys.executable sys.path sys.platform sys.stderr sys.stdin sys.version
     """
@@ -274,6 +287,8 @@ LOADERS = {
     "learned card": in_place("mnist-learned.json", learned_codec),
     "cached data": lambda file: data._read_cache(file, "mnist"),
     "results": benchmark.read,
+    "published": tables.read_published,
+    "mapped images": mapped.read,
     "sizes": lambda file: tables.read_sizes(file, "mnist"),
     "photograph": lambda file: files.read_photograph(file.read_bytes()),
     "stream": lambda file: codecs.Png().decode([file.read_bytes()]),
@@ -295,6 +310,20 @@ def test_a_pickle_is_refused_and_not_run(loader, write, tmp_path):
 def test_the_pickle_would_have_run(tmp_path):
     pickle.loads(pickle.dumps(Malicious(tmp_path / "victim"))).close()
     assert (tmp_path / "victim").exists()
+
+
+def test_a_checkpoint_that_asks_for_memory_is_refused(tmp_path):
+    """PyTorch's reader of weights alone would make a bytearray of any length."""
+    torch.save({"history": []}, file := tmp_path / "some.pt")
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            asks = b"\x80\x02cbuiltins\nbytearray\n" + pickle.dumps(1 << 20, 1)[:-1] + b"\x85R."
+            archive.writestr(name, asks if name.endswith("data.pkl") else content)
+    assert torch.load(file, weights_only=True) == bytearray(1 << 20)
+    with pytest.raises(ValueError, match="expected tensors, numbers and text, got a pickle that names builtins byte"):
+        checkpoints.read(file, torch.device("cpu"))
 
 
 PICTURES = (codecs.Jpeg(50), codecs.WebP(50), codecs.Avif(50), codecs.Png(), codecs.Jpeg2000(30), codecs.JpegXl(1))
