@@ -48,9 +48,9 @@ class Card:
     pca_mean_psnr : float
         Mean PSNR in dB of principal component analysis with K components, fitted on the same training images.
     recipe : dict
-        The training settings and the command.
+        The training settings, those of a second training as ``then``, and the command.
     history : dict
-        ``train_loss`` and ``validation_loss`` per epoch.
+        ``train_loss`` and ``validation_loss`` per epoch, of the second training after the first.
     data_sha256 : dict
         Of the arrays that it was trained and tested on.
     versions : dict

@@ -6,9 +6,12 @@ import argparse
 import platform
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from aelib import (
@@ -56,7 +59,15 @@ def fresh(name: str, images: Tensor, *, seed: int, folder: Path) -> models.Autoe
     return model
 
 
-def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, source: str | None = None) -> zoo.Card:
+def make(
+    name: str,
+    settings: train.Settings,
+    *,
+    then: train.Settings | None = None,
+    runs: Path,
+    folder: Path,
+    source: str | None = None,
+) -> zoo.Card:
     """Train one model, measure it on the test set, and write its weights and card.
 
     Of several processes, see `aelib.train.fit`, the first one writes.
@@ -66,8 +77,10 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     name : str
         ``DATASET-ARCHITECTURE-K``.
     settings : Settings
+    then : Settings, optional
+        Of a second training, which goes on from the network that the first one leaves.
     runs : Path
-        Keeps the training checkpoint ``NAME.pt``, from which a stopped run goes on.
+        Keeps the training checkpoints ``NAME.pt`` and ``NAME.then.pt``, from which a stopped run goes on.
     folder : Path
         Receives ``NAME.safetensors`` and ``NAME.json``.
     source : str, optional
@@ -87,14 +100,11 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
     training, validation = full.split()
     channels, size, _ = data.SHAPES[dataset]
     model = fresh(name, training.images, seed=settings.seed, folder=folder)
-    history = train.fit(
-        model,
-        training.images,
-        validation.images,
-        settings,
-        checkpoint=runs / f"{name}.pt",
-        progress=lambda epoch: print(f"{name}  {epoch}", flush=True),
-    )
+    stages = {f"{name}.pt": settings} | ({f"{name}.then.pt": then} if then else {})
+    history: list[train.Epoch] = []
+    say = partial(print, name, sep="  ", flush=True)
+    for file, stage in stages.items():
+        history += train.fit(model, training.images, validation.images, stage, checkpoint=runs / file, progress=say)
     trained_on = next(model.parameters()).device
     machines = f"--nnodes {crew.count // crew.beside} " if crew.count > crew.beside else ""
     launcher = "python" if crew.alone else f"torchrun {machines}--nproc-per-node {crew.beside}"
@@ -116,11 +126,10 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         test={**quality(shipped, test), "mean_psnr_float32": round(float(before_rounding), 4)},
         pca_mean_psnr=mean_psnr(test, pca.reconstruct(test.images, latent_dim)),
         recipe={
-            **asdict(settings),
-            "batch_size": settings.batch_size * crew.count,
-            "bfloat16": settings.bfloat16 and train.computes_bfloat16(trained_on),
+            **told(settings, trained_on, crew),
             "start": recipes.parent(name) or "own",
             "command": command,
+            **({"then": told(then, trained_on, crew)} if then else {}),
         },
         history={
             "train_loss": [epoch.train_loss for epoch in history],
@@ -144,6 +153,15 @@ def make(name: str, settings: train.Settings, *, runs: Path, folder: Path, sourc
         zoo.save(shipped, quantise.fit(shipped, training.images), facts, prefixes=shorter, folder=folder)
         print(f"{name}  test {facts.test['mean_psnr']:.2f} dB, PCA {facts.pca_mean_psnr:.2f} dB", flush=True)
     return facts
+
+
+def told(settings: train.Settings, device: torch.device, crew: distributed.Crew) -> dict[str, Any]:
+    """Return the settings as a card has them: what was done, of what was asked for."""
+    return {
+        **asdict(settings),
+        "batch_size": settings.batch_size * crew.count,
+        "bfloat16": settings.bfloat16 and train.computes_bfloat16(device),
+    }
 
 
 def mean_psnr(test: data.Dataset, restored: Tensor) -> float:
@@ -179,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the models named on the command line, or all that are shipped."""
     parser = argparse.ArgumentParser(prog="python -m aelib.pretrain", description=__doc__)
     parser.add_argument("names", nargs="*", help="DATASET-ARCHITECTURE-K; all shipped models by default")
-    parser.add_argument("--epochs", type=positive_int, help="instead of the recipe's number")
+    parser.add_argument("--epochs", type=positive_int, help="instead of the recipe's number, and no second training")
     parser.add_argument("--seed", type=int, default=0, help="another order of the images and another start")
     parser.add_argument(
         "--jobs", type=positive_int, help="processes at a time; by default one a GPU, or one a CPU core"
@@ -216,8 +234,10 @@ def main(arguments: list[str] | None = None) -> int:
         return int(any([sweep.run(some, passed, jobs=given.jobs) for some in rounds]))
     chosen = recipes.recipe(names[0])
     settings = replace(chosen, epochs=given.epochs or chosen.epochs, seed=given.seed)
+    second = None if given.epochs else recipes.then(names[0])
+    then = second and replace(second, seed=given.seed)
     try:
-        make(names[0], settings, runs=given.runs, folder=given.folder, source=given.source)
+        make(names[0], settings, then=then, runs=given.runs, folder=given.folder, source=given.source)
     except (OSError, ValueError, ArithmeticError, RuntimeError) as error:
         print(f"pretrain {names[0]}: {error}", file=sys.stderr)
         return 1

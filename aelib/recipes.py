@@ -48,6 +48,11 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "cifar10-residual-256": LONG,
     "cifar10-residual-384": {"epochs": 5},
 }
+# Second trainings, which go on from where the first ended: smaller batches, and so more steps in an epoch.
+THEN: dict[str, dict[str, Any]] = {
+    "cifar10-residual-128": {"epochs": 4, "learning_rate": 5e-4},
+    "cifar10-residual-256": {"epochs": 5, "learning_rate": 5e-4},
+}
 
 
 def all_names() -> list[str]:
@@ -68,6 +73,15 @@ def recipe(name: str) -> train.Settings:
     dataset, architecture, _ = parse(name)
     flips = dataset == "cifar10" and architecture in ("ordered", "residual")
     return replace(RECIPES[architecture], flips=flips, **OTHERWISE.get(name, {}))
+
+
+def then(name: str) -> train.Settings | None:
+    """Return how a network is trained a second time, if it is.
+
+    >>> then("cifar10-residual-256").batch_size, then("cifar10-residual-64")
+    (32, None)
+    """
+    return replace(RECIPES[parse(name)[1]], flips=recipe(name).flips, **THEN[name]) if name in THEN else None
 
 
 def parent(name: str) -> str | None:

@@ -24,14 +24,15 @@ def fuzzed() -> str:
     total, refused, read = (sum(row[key] for row in rows) for key in ("inputs", "refused", "read"))
     slowest, largest = (max(rows, key=lambda row: row[key]) for key in ("longest_seconds", "largest_growth_mib"))
     states = len({row["code"] for row in rows})
-    aged = f" The rows are of {states} states of the code; results/fuzz.json says which." if states > 1 else ""
+    code = f"{states} states of the code, whose hashes are" if states > 1 else "one state of the code, whose hash is"
     findings = [f"{row['target']}: {finding}" for row in rows for finding in row["findings"]]
     return (
         f"{len(rows)} decoders and loaders were each given {min(row['inputs'] for row in rows):,} damaged streams or "
         f"files: {refused:,} of {total:,} were refused with ValueError, {read:,} read. "
         f"The slowest took {slowest['longest_seconds']:.2f} s ({slowest['target']}; {fuzz.SECONDS:.0f} s is allowed), "
         f"the largest {largest['largest_growth_mib']:.0f} MiB of memory ({largest['target']}; {fuzz.MEBIBYTES} MiB are "
-        f"allowed). Findings: {'; '.join(findings) or 'none'}.{aged}"
+        f"allowed). Findings: {'; '.join(findings) or 'none'}. "
+        f"Measured on {code} in results/fuzz.json, and not on what came later."
     )
 
 

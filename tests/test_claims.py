@@ -11,16 +11,18 @@ import pytest
 import readme
 import targets
 import torch
+import tornado.websocket
 
 from aelib import __main__ as command
 from aelib import benchmark, codecs, curves, data, learned, models, prior, recipes, tables, zoo
+from aelib import entropy as coder
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
 SHOWN = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|https?://\S+", re.DOTALL)  # code, links
 NAMES = ("CIFAR-10", "JPEG 2000", "Notebook 06")  # names, no figures
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
-UNITS = "million|times|dB|%|bpp|bytes?|nats|ms|seconds?|minutes?|hours?|epochs?|images"
+UNITS = "million|times|dB|%|bpp|bytes?|nats|bits|pixels|[kMG]i?B|ms|seconds?|minutes?|hours?|epochs?|images"
 FIGURE = re.compile(rf"(?<![\w.]){NUMBER}(?:(?:\s+to\s+{NUMBER})?\s*(?:{UNITS})(?!\w))?")
 
 
@@ -67,7 +69,13 @@ def test_a_number_written_by_hand_is_found():
     assert table_figures(README + "\n| WebP | 31.4 |\n") == ["| WebP | 31.4 |"]
 
 
-DRAWING = ("benchmarks/readme.py", "benchmarks/bench_tables.py", "benchmarks/targets.py", "aelib/tables.py")
+DRAWING = (
+    "benchmarks/readme.py",
+    "benchmarks/bench_tables.py",
+    "benchmarks/targets.py",
+    "benchmarks/robustness.py",
+    "aelib/tables.py",
+)
 
 
 @pytest.mark.parametrize("file", DRAWING)
@@ -163,6 +171,10 @@ CLAIMS = {
     "16 dB": weakest_jpeg2000,
     "22 to 36 dB": lambda: (targets.LOW, targets.HIGH),
     "24 bytes": bytes_up_to_which_a_bottleneck_wins,
+    "10 MiB": lambda: tornado.websocket._default_max_message_size / 2**20,
+    "128 MiB": lambda: int(re.findall(r"websocket_max_message_size': (\d+)", README)[0]) / 2**20,
+    "512 pixels": lambda: command._PIXELS_A_BYTE,
+    "32 bits": lambda: coder._ESCAPE_BITS,
     "1,000 images": lambda: entropy.PEER_IMAGES,
     "5,000 images": lambda: data.VALIDATION_SIZE,
 }

@@ -7,19 +7,19 @@ import ladder
 import pytest
 import targets
 
-from aelib import zoo
+from aelib import data, zoo
 
 NAME = "mnist-conv-4"
 
 
-def trained_again(folder, seed, psnr, **other):
+def trained_again(folder, seed, psnr, *, name=NAME, **other):
     folder.mkdir()
     for suffix in (".safetensors", ".tables.safetensors"):
-        shutil.copy(zoo.WEIGHTS / f"{NAME}{suffix}", folder)
-    content = json.loads((zoo.WEIGHTS / f"{NAME}.json").read_text(encoding="utf-8"))
+        shutil.copy(zoo.WEIGHTS / f"{name}{suffix}", folder)
+    content = json.loads((zoo.WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
     content["recipe"]["seed"], content["test"]["mean_psnr"] = seed, psnr
     content["recipe"] |= other
-    (folder / f"{NAME}.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_other_seeds_make_the_spread_and_the_same_one_stands_apart(tmp_path):
@@ -38,6 +38,24 @@ def test_other_seeds_make_the_spread_and_the_same_one_stands_apart(tmp_path):
     trained_again(tmp_path / "seed-3", 3, shipped, epochs=1)
     with pytest.raises(ValueError, match=r"expected mnist-conv-4 in .*seed-3 to be of the shipped recipe"):
         ladder.seeds(tmp_path)
+
+
+def test_the_seed_of_a_second_training_is_no_other_recipe(tmp_path):
+    name = next(name for name in zoo.names() if "then" in zoo.card(name).recipe)
+    then = zoo.card(name).recipe["then"]
+    trained_again(tmp_path / "seed-1", 1, 20.0, name=name, then={**then, "seed": 1})
+    assert ladder.seeds(tmp_path)[name]["mean_psnr"] == [zoo.card(name).test["mean_psnr"], 20.0]
+    trained_again(tmp_path / "seed-2", 2, 20.0, name=name, then={**then, "epochs": then["epochs"] + 1})
+    with pytest.raises(ValueError, match="to be of the shipped recipe"):
+        ladder.seeds(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", data.CLASSES)
+def test_the_stored_ladder_is_that_of_the_cards(dataset):
+    stored = json.loads(ladder.RESULTS.read_text(encoding="utf-8"))["mean_psnr"][dataset]
+    found = ladder.cards(dataset)
+    assert {method: stored[method] for method in found} == found
+    assert stored["ordered"] == ladder.prefixes(dataset)
 
 
 def test_without_other_trainings_there_is_no_spread(tmp_path):

@@ -64,6 +64,31 @@ def test_the_card_says_what_the_weights_reach(folders, samples, capsys):
     assert f"mnist-dense-4  test {card.test['mean_psnr']:.2f} dB, PCA {card.pca_mean_psnr:.2f} dB" in printed
 
 
+def test_a_second_training_goes_on_from_the_first(folders, tmp_path):
+    first, then = train.Settings(epochs=1, batch_size=64), train.Settings(epochs=1, batch_size=32, learning_rate=1e-4)
+    whole = pretrain.make("mnist-dense-4", first, then=then, source="sample", **folders)
+    assert whole.recipe["then"] == dataclasses.asdict(then)
+    assert len(whole.history["train_loss"]) == 2
+    assert whole.history["train_loss"][1] < whole.history["train_loss"][0]
+    (folders["runs"] / "mnist-dense-4.then.pt").unlink()  # stopped between the two
+    again = pretrain.make("mnist-dense-4", first, then=then, source="sample", runs=folders["runs"], folder=tmp_path)
+    assert (again.history, again.sha256) == (whole.history, whole.sha256)
+    alone = pretrain.make("mnist-dense-4", then, source="sample", runs=tmp_path, folder=tmp_path)
+    assert alone.history["train_loss"][0] > whole.history["train_loss"][1]
+
+
+def test_the_command_trains_a_second_time_where_the_recipe_says_so(folders, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pretrain, "make", lambda name, settings, *, then, **_: seen.append((settings, then)))
+    options = ["--seed", "3", "--folder", str(folders["folder"])]
+    for arguments in (["cifar10-residual-256"], ["cifar10-residual-256", "--epochs", "1"], ["mnist-conv-2"]):
+        assert pretrain.main([*arguments, *options]) == 0
+    (long, second), *others = seen
+    assert (long.epochs, long.seed) == (recipes.recipe("cifar10-residual-256").epochs, 3)
+    assert second == dataclasses.replace(recipes.then("cifar10-residual-256"), seed=3)
+    assert [then for _, then in others] == [None, None]
+
+
 def test_the_command_trains_one_model(folders):
     arguments = ["mnist-dense-2", "--epochs", "1", "--source", "sample"]
     arguments += ["--runs", folders["runs"], "--folder", folders["folder"]]

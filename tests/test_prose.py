@@ -25,10 +25,20 @@ NO_PROSE = re.compile(
 UNITS = {
     **{"dB": "dB|decibels?", "%": "%|per cent", "bpp": "bpp|bits? per pixel", "B": "B|bytes?", "bits": "bits?"},
     **{"nats": "nats", "ms": "ms", "kB": "kB", "MB": "MB|megabytes?", "million": "million", "times": "times"},
+    **{"epochs": "epochs?", "images": "images|digits|photographs|pictures"},
 }
 WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
-WORDS |= {"eleven": 11, "twelve": 12, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100}
-WORDS |= {"half a": 0.5}
+WORDS |= {
+    "eleven": 11,
+    "twelve": 12,
+    "fourteen": 14,
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "hundred": 100,
+}
+WORDS |= {"hundred": 100, "half a": 0.5}
 DIGITS, WORD, UNIT = r"\d+(?:,\d{3})*(?:\.\d+)?", "|".join(WORDS), "|".join(UNITS.values())
 LISTS = "|".join(
     rf"(?:{number})(?:,\s+(?:{number}))*(?:,?\s+(?:and|to|or|of)\s+(?:almost\s+)?(?:{number}))?"
@@ -39,8 +49,9 @@ FIGURE = re.compile(rf"(?<![\w.,])(?<!\w-)(?:({LISTS})\s*({UNIT})|({DIGITS}))(?!
 # Figures that no notebook measured: notebook to figure to reason.
 EXEMPT = {
     "01": {"24 in 24 bits per pixel": "three values of 8 bits", "3.3 in 3.3 bits": "log2 of ten classes"},
-    "03": dict.fromkeys(["51 in 51 times", "30 in 30 times", "55 in 55 million"], "counted below"),
-    "04": {"10 in 10 %": "chance among ten classes"},
+    "03": dict.fromkeys(["51 in 51 times", "30 in 30 times", "55 in 55 million"], "counted below")
+    | {"500 in 500 epochs": "its source says so: test_claims.py", "30 in 30 epochs": "the task of an exercise"},
+    "04": {"10 in 10 %": "chance among ten classes", "ten in ten digits": "the classes"},
     "07": {"100 in 100 bytes": "the task of an exercise"},
 }
 
@@ -221,7 +232,7 @@ def test_most_figures_would_be_missing_if_they_were_others():
             other = f"{float(digits) + 10.0**-decimals:.{decimals}f}"
             if where not in EXEMPT.get(file.stem[:2], {}):
                 noticed.append(not is_borne_out(place, other, unit, known, claimed))
-    assert sum(noticed) > 0.6 * len(noticed) > 60
+    assert sum(noticed) > 0.65 * len(noticed) > 60
 
 
 def test_notebook_05_says_which_autoencoders_were_measured():
