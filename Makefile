@@ -14,7 +14,7 @@ COMPRESSAI := .venv-compressai
 OLDEST := .venv-oldest
 EXACT := $(addprefix tests/test_,environments.py golden.py exact.py entropy.py metrics.py containers.py quantise.py)
 
-.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder ablation bench bench-gpu compressai fuzz kill test-oldest audit long coverage mutants explorer gif slider readme clean
+.PHONY: help setup test check unit fast-notebooks notebooks lab weights codec results learned peers ladder ablation bench bench-gpu compressai fuzz kill test-oldest audit long full-data coverage mutants explorer gif slider readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -108,11 +108,15 @@ long: setup ## ten thousand rounds of the codecs, twenty fits and a thousand mov
 	$(BIN)/python -m pytest -m long tests/test_long.py
 	$(BIN)/python -m pytest tests/test_widgets.py -k thousand_moves
 
+full-data: setup ## tests on the full data sets: figures of cards and results measured again, sources of the data (minutes)
+	$(BIN)/python -m pytest -m full_data
+
 coverage: setup ## lines of aelib that the tests run; fails under 95 %
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --skip-covered --show-missing
 
 mutants: setup ## change entropy coder, metrics and rate accounting in hundreds of ways, and count what their tests find; fails under 90 %
+	rm -rf mutants  # else mutmut keeps what earlier tests found
 	$(BIN)/python -m mutmut run
 	$(BIN)/python benchmarks/mutants.py
 

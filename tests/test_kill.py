@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import json
 import multiprocessing
 import os
 import random
@@ -11,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,31 @@ def slow_disk(folder, pause=0.02):
     torch.set_num_threads(1)
 
 
-def finish(folder, model):
-    """Leave the weights where the test looks for them."""
-    storage.write_whole(
-        folder / "weights", save({key: value.contiguous() for key, value in model.state_dict().items()})
-    )
+def timeless(value):
+    """The value without the seconds that things took, which differ from run to run."""
+    match value:
+        case dict():
+            return {key: timeless(part) for key, part in value.items() if key != "seconds"}
+        case list():
+            return [timeless(part) for part in value]
+        case _:
+            return value
+
+
+def finish(folder, model, history):
+    """Leave weights and history where the test looks for them."""
+    weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
+    said = timeless([asdict(entry) for entry in history])
+    storage.write_whole(folder / "outcome", weights + repr(said).encode())
+
+
+def finish_files(folder, name):
+    """Leave what was shipped where the test looks for it."""
+    card = timeless(json.loads((folder / f"{name}.json").read_bytes()))
+    files = sorted(folder.glob(f"{name}*.safetensors"))
+    assert files
+    content = b"".join(file.read_bytes() for file in files)
+    storage.write_whole(folder / "outcome", content + repr(card).encode())
 
 
 def training(folder):
@@ -78,8 +99,8 @@ def training(folder):
     images = data.load("mnist", "train", source="sample").images[:200]
     model = models.build("conv", 2, channels=1, size=28)
     settings = train.Settings(epochs=6, batch_size=20)
-    train.fit(model, images[40:], images[:40], settings, device="cpu", checkpoint=folder / "run.pt")
-    finish(folder, model)
+    history = train.fit(model, images[40:], images[:40], settings, device="cpu", checkpoint=folder / "run.pt")
+    finish(folder, model, history)
 
 
 def training_for_rate(folder):
@@ -89,8 +110,9 @@ def training_for_rate(folder):
     torch.manual_seed(0)
     model = learned.Model(SMALL)
     settings = train_rate.Settings(steps=16, batch_size=4, hard=0.25)
-    train_rate.fit(model, images[10:], images[:10], settings, device="cpu", every=2, checkpoint=folder / "run.pt")
-    finish(folder, model)
+    few, kept = images[:10], {"every": 2, "checkpoint": folder / "run.pt"}
+    history = train_rate.fit(model, images[10:], few, settings, device="cpu", **kept)
+    finish(folder, model, history)
 
 
 def producing(folder):
@@ -98,7 +120,7 @@ def producing(folder):
     slow_disk(folder)
     settings = train.Settings(epochs=2, batch_size=50)
     pretrain.make(NAME, settings, runs=folder / "runs", folder=folder, source="sample")
-    finish(folder, zoo.load(NAME, folder=folder))
+    finish_files(folder, NAME)
 
 
 def producing_for_rate(folder):
@@ -108,7 +130,7 @@ def producing_for_rate(folder):
     train_codec.START_IMAGES = 100
     settings = train_rate.Settings(steps=16, batch_size=4, hard=0.25)
     train_codec.make("mnist", settings, runs=folder / "runs", folder=folder, source="sample", device="cpu", every=2)
-    finish(folder, zoo.load_learned("mnist", 7, folder=folder).model)
+    finish_files(folder, "mnist-learned")
 
 
 def measuring(folder):
@@ -128,14 +150,14 @@ def measuring(folder):
     for file in sorted((folder / "published").glob("*.json")):
         points, said = benchmark.read(file)
         whole += [file.name, said, [replace(point, encode_seconds=0, decode_seconds=0) for point in points]]
-    storage.write_whole(folder / "weights", repr(whole).encode())
+    storage.write_whole(folder / "outcome", repr(whole).encode())
 
 
 def caching(folder):
     """Write the data sets' cache."""
     arrays = {"x_test": np.arange(20_000_000, dtype=np.uint8)}
     data._write_cache(folder / "mnist.npz", arrays)
-    storage.write_whole(folder / "weights", (folder / "mnist.npz").read_bytes()[-1000:])
+    storage.write_whole(folder / "outcome", (folder / "mnist.npz").read_bytes()[-1000:])
 
 
 FETCHED = hashlib.sha256(bytes(range(256)) * 784).hexdigest()
@@ -169,7 +191,7 @@ def fetching(folder):
     data.SHA256 = {"mnist": {"x_train": FETCHED, "y_train": labels, "x_test": FETCHED, "y_test": labels}}
     data.load("mnist", "test", source="mirror")
     images = data.load("mnist", "test", source="cache").images
-    storage.write_whole(folder / "weights", images.numpy().tobytes())
+    storage.write_whole(folder / "outcome", images.numpy().tobytes())
 
 
 def careless(folder):
@@ -180,7 +202,7 @@ def careless(folder):
         point = benchmark.measure(codecs.Jpeg(50), torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
         benchmark.write(folder / "whole.json", [point], {})
         (folder / "runs" / f"{index}.json").write_bytes((folder / "whole.json").read_bytes())
-    (folder / "weights").write_bytes(b"done")
+    (folder / "outcome").write_bytes(b"done")
 
 
 def nothing_is_half(folder):
@@ -240,7 +262,7 @@ def kill_and_go_on(work, tmp_path):
         (tmp_path / name).mkdir()
         code, seconds = run(tmp_path / name)
         assert code == 0
-    expected = hashlib.sha256((tmp_path / "straight" / "weights").read_bytes()).hexdigest()
+    expected = hashlib.sha256((tmp_path / "straight" / "outcome").read_bytes()).hexdigest()
     chance, kills, ends = random.Random(0), 0, 0
     while kills < KILLS or not ends:
         folder = tmp_path / f"run-{ends}"
@@ -250,7 +272,7 @@ def kill_and_go_on(work, tmp_path):
         kills += code != 0
         nothing_is_half(folder)
         if code == 0:
-            assert hashlib.sha256((folder / "weights").read_bytes()).hexdigest() == expected
+            assert hashlib.sha256((folder / "outcome").read_bytes()).hexdigest() == expected
             ends += 1
 
 
