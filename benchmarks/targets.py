@@ -127,21 +127,29 @@ def ladder_table() -> str:
     """Return the table of the residual networks in README.md."""
     head = ["residual networks, mean PSNR, 10,000 test images", "target", "reached", ""]
     table = tables.markdown(head, [target.cells() for target in ladder_targets()])
-    return "\n\n".join([table, *(spread(name, row) for name, row in _stored("ladder")["seeds"].items())])
+    seeds = _stored("ladder")["seeds"]
+    return f"{table}\n\n{spread(seeds)}" if seeds else table
 
 
-def spread(name: str, row: dict[str, Any]) -> str:
-    """Return a sentence on what a network reaches that was trained with several seeds, or again with the same."""
-    said = f"{name} reaches {row['mean_psnr'][0]:.3f} dB"
-    if "deviation" in row:
-        said += (
-            f", with {len(row['mean_psnr'])} seeds {np.mean(row['mean_psnr']):.3f} dB on average, standard deviation "
+def spread(seeds: dict[str, dict[str, Any]]) -> str:
+    """Return the table of what networks reach that were trained with several seeds, or again with the same."""
+    rows = []
+    for name, row in seeds.items():
+        reached = row["mean_psnr"]
+        start = zoo.card(name).recipe.get("start", "own")
+        rows.append(
+            [
+                name,
+                f"{reached[0]:.3f}",
+                f"{row['again']:.3f}" if "again" in row else "-",
+                f"{len(reached)}",
+                f"{np.mean(reached):.3f}",
+                f"{row['deviation']:.3f}" if "deviation" in row else "-",
+                "weights that the seed draws" if start == "own" else start,
+            ]
         )
-        said += f"{row['deviation']:.3f} dB"
-    if "again" in row:
-        said += f"; trained again with its own seed {row['again']:.3f} dB"
-    start = zoo.card(name).recipe.get("start")
-    return f"{said}. {f'All begin with {start}; a' if start else 'A'} seed decides on what is drawn while training."
+    head = ["trained again, mean PSNR in dB", "as shipped", "with the same seed", "seeds", "their mean"]
+    return tables.markdown([*head, "standard deviation", "begins with"], rows)
 
 
 def table() -> str:
