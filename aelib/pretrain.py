@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aelib import (
     cards,
+    checkpoints,
     data,
     distributed,
     latent,
@@ -80,7 +81,7 @@ def make(
     then : Settings, optional
         Of a second training, which goes on from the network that the first one leaves.
     runs : Path
-        Keeps the training checkpoints ``NAME.pt`` and ``NAME.then.pt``, from which a stopped run goes on.
+        Keeps the training checkpoints ``NAME.pt`` and ``NAME.then-*.pt``, from which a stopped run goes on.
     folder : Path
         Receives ``NAME.safetensors`` and ``NAME.json``.
     source : str, optional
@@ -100,18 +101,19 @@ def make(
     training, validation = full.split()
     channels, size, _ = data.SHAPES[dataset]
     model = fresh(name, training.images, seed=settings.seed, folder=folder)
-    stages = {f"{name}.pt": settings} | ({f"{name}.then.pt": then} if then else {})
     history: list[train.Epoch] = []
-    say = partial(print, name, sep="  ", flush=True)
-    for file, stage in stages.items():
-        history += train.fit(model, training.images, validation.images, stage, checkpoint=runs / file, progress=say)
+    say, file = partial(print, name, sep="  ", flush=True), runs / f"{name}.pt"
+    for stage in filter(None, (settings, then)):
+        history += train.fit(model, training.images, validation.images, stage, checkpoint=file, progress=say)
+        reached = checkpoints.digest(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
+        file = runs / f"{name}.then-{reached}.pt"  # what began with other weights is no checkpoint of this
     trained_on = next(model.parameters()).device
     machines = f"--nnodes {crew.count // crew.beside} " if crew.count > crew.beside else ""
     launcher = "python" if crew.alone else f"torchrun {machines}--nproc-per-node {crew.beside}"
     command = f"{launcher} -m aelib.pretrain {name}"
-    command += f" --epochs {settings.epochs}" if settings.epochs != recipes.recipe(name).epochs else ""
-    command += f" --seed {settings.seed}" if settings.seed else ""
-    command += f" --source {source}" if source else ""
+    trial = settings.epochs != recipes.recipe(name).epochs or bool(then) != bool(recipes.then(name))
+    command += f" --epochs {settings.epochs}" if trial else ""
+    command += "".join(f" --{key} {value}" for key, value in {"seed": settings.seed, "source": source}.items() if value)
     shipped = zoo.rounded(model)
     pca = latent.fit_image_pca(training.images, latent_dim)
     before_rounding = metrics.psnr(test.images, models.reconstruct(model, test.images)).mean()

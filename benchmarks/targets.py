@@ -125,7 +125,7 @@ def ladder_targets() -> list[Target]:
 
 def ladder_table() -> str:
     """Return the table of the residual networks in README.md."""
-    head = ["residual networks, mean PSNR, 10,000 test images", "target", "reached", ""]
+    head = ["residual networks, latents as floats, mean PSNR, 10,000 test images", "target", "reached", ""]
     table = tables.markdown(head, [target.cells() for target in ladder_targets()])
     seeds = _stored("ladder")["seeds"]
     return f"{table}\n\n{spread(seeds)}" if seeds else table

@@ -41,6 +41,19 @@ def test_other_seeds_make_the_spread_and_the_same_one_stands_apart(tmp_path):
         ladder.seeds(tmp_path)
 
 
+def test_what_is_known_of_seeds_is_kept():
+    shipped, other = zoo.card(NAME).test["mean_psnr"], zoo.card("mnist-conv-8").test["mean_psnr"]
+    before = {
+        NAME: {"mean_psnr": [shipped, 20.0, 21.0], "deviation": 0.5},
+        "mnist-conv-8": {"mean_psnr": [other, 22.0], "deviation": 0.5},
+        "mnist-conv-16": {"mean_psnr": [19.0, 22.0], "deviation": 0.5},
+    }
+    found = {NAME: {"mean_psnr": [shipped], "again": 20.5}, "mnist-conv-8": {"mean_psnr": [other, 23.0, 24.0]}}
+    assert ladder.together(before, {}) == {name: before[name] for name in (NAME, "mnist-conv-8")}
+    merged = ladder.together(before, found)
+    assert merged == {NAME: before[NAME] | {"again": 20.5}, "mnist-conv-8": found["mnist-conv-8"]}
+
+
 def test_the_seed_of_a_second_training_is_no_other_recipe(tmp_path):
     name = next(name for name in zoo.names() if "then" in zoo.card(name).recipe)
     then = zoo.card(name).recipe["then"]

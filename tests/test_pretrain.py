@@ -70,11 +70,26 @@ def test_a_second_training_goes_on_from_the_first(folders, tmp_path):
     assert whole.recipe["then"] == dataclasses.asdict(then)
     assert len(whole.history["train_loss"]) == 2
     assert whole.history["train_loss"][1] < whole.history["train_loss"][0]
-    (folders["runs"] / "mnist-dense-4.then.pt").unlink()  # stopped between the two
+    (second,) = folders["runs"].glob("mnist-dense-4.then-*.pt")
+    second.unlink()  # stopped between the two
     again = pretrain.make("mnist-dense-4", first, then=then, source="sample", runs=folders["runs"], folder=tmp_path)
     assert (again.history, again.sha256) == (whole.history, whole.sha256)
+    (folders["runs"] / "mnist-dense-4.pt").unlink()
+    first = dataclasses.replace(first, seed=1)
+    other = pretrain.make("mnist-dense-4", first, then=then, source="sample", runs=folders["runs"], folder=tmp_path)
+    assert other.history["train_loss"][1] != whole.history["train_loss"][1], "the second training is of its own first"
     alone = pretrain.make("mnist-dense-4", then, source="sample", runs=tmp_path, folder=tmp_path)
     assert alone.history["train_loss"][0] > whole.history["train_loss"][1]
+
+
+def test_a_card_without_the_second_training_says_how_it_came_about(folders, monkeypatch):
+    monkeypatch.setitem(recipes.THEN, "mnist-dense-4", {"epochs": 1})
+    monkeypatch.setitem(recipes.OTHERWISE, "mnist-dense-4", {"epochs": 1})
+    short = recipes.recipe("mnist-dense-4")
+    card = pretrain.make("mnist-dense-4", short, source="sample", **folders)
+    assert "mnist-dense-4 --epochs 1 " in card.recipe["command"]
+    card = pretrain.make("mnist-dense-4", short, then=recipes.then("mnist-dense-4"), source="sample", **folders)
+    assert "--epochs" not in card.recipe["command"]
 
 
 def test_the_command_trains_a_second_time_where_the_recipe_says_so(folders, monkeypatch):

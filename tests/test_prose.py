@@ -38,7 +38,7 @@ WORDS |= {
     "fifty": 50,
     "hundred": 100,
 }
-WORDS |= {"hundred": 100, "half a": 0.5}
+WORDS |= {"half a": 0.5}
 DIGITS, WORD, UNIT = r"\d+(?:,\d{3})*(?:\.\d+)?", "|".join(WORDS), "|".join(UNITS.values())
 LISTS = "|".join(
     rf"(?:{number})(?:,\s+(?:{number}))*(?:,?\s+(?:and|to|or|of)\s+(?:almost\s+)?(?:{number}))?"

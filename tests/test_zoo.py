@@ -544,13 +544,14 @@ def test_more_latent_numbers_are_better(family):
 def test_a_card_says_what_the_results_say_of_the_same_weights(name):
     """Both on the full test set, measured by other code: the finest quantiser costs a few hundredths of a dB."""
     card = zoo.card(name)
-    coded, _ = benchmark.read(RESULTS / f"{name}.json")
+    coded, said = benchmark.read(RESULTS / f"{name}.json")
+    assert (said["weights_sha256"], said["tables_sha256"]) == (card.sha256, card.tables_sha256)
     finest = max(point.psnr.mean for point in coded)
     assert 0.04 < card.test["mean_psnr"] - finest < 0.07
 
 
 @pytest.mark.full_data
-@pytest.mark.parametrize("name", ["mnist-conv-8", "cifar10-dense-16", "mnist-ordered-8"])
+@pytest.mark.parametrize("name", ["mnist-conv-8", "cifar10-dense-16", "mnist-ordered-8", "cifar10-residual-256"])
 def test_a_card_can_be_measured_again(name):
     card = zoo.card(name)
     full, test = (data.load(card.dataset, part) for part in ("train", "test"))
