@@ -11,7 +11,7 @@ from aelib.benchmark import Point
 
 # Figures of others, given to a tenth of a decibel and not measured here.
 QUOTED = ("UvA tutorial 9",)
-TIE = 0.02  # dB, more than other seeds change (results/ladder.json), and less than a reader sees
+TIE = 0.02  # dB, more than other seeds change of the best (results/ladder.json), and less than a reader sees
 ACCOUNTING_TITLES = {"file": "whole file", "shared": "shared header", "mosaic": "mosaic"}
 
 
